@@ -1,0 +1,79 @@
+"""Every key and channel in the store is named here, one function each.
+
+All keys of a user, and the streams its intents go to, carry the hash tag `{shard}`, so that they live in one
+slot of a Cluster. `workers/sparked_workers/lua/shard.lua` builds the same names from a shard's prefix.
+"""
+
+from dataclasses import dataclass
+from zlib import crc32
+
+
+def shard_of(user: str, shards: int) -> int:
+    """The shard that holds `user`, 0 … `shards` - 1. Permanent: changing it would orphan accounts."""
+    return crc32(user.encode()) % shards
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The names used below one namespace, so that several systems can share a store."""
+
+    namespace: str = "credits"
+
+    def store(self) -> str:
+        """Hash: the store's identity (epoch, number of shards)."""
+        return f"{self.namespace}:store"
+
+    def workers(self) -> str:
+        """Sorted set: live workers by the store time (ms) at which they are taken for dead."""
+        return f"{self.namespace}:workers"
+
+    def prefix(self, shard: int) -> str:
+        return f"{self.namespace}:{{{shard}}}:"
+
+    def meta(self, shard: int) -> str:
+        """Hash: the shard's epoch, fence, position and generation."""
+        return f"{self.prefix(shard)}meta"
+
+    def totals(self, shard: int) -> str:
+        """Hash: credits granted and charged in the shard, ever."""
+        return f"{self.prefix(shard)}totals"
+
+    def lease(self, shard: int) -> str:
+        """String with a time to live: the fence of the shard's owner."""
+        return f"{self.prefix(shard)}lease"
+
+    def intents(self, shard: int) -> str:
+        """Stream: what apps ask for."""
+        return f"{self.prefix(shard)}intents"
+
+    def control(self, shard: int) -> str:
+        """Stream: what admins, webhooks and jobs ask for."""
+        return f"{self.prefix(shard)}control"
+
+    def dead(self, shard: int) -> str:
+        """Stream: dead letters, each with its reason."""
+        return f"{self.prefix(shard)}dead"
+
+    def absent(self, shard: int) -> str:
+        """A key that never exists; touching it fails while the slot is migrating."""
+        return f"{self.prefix(shard)}absent"
+
+    def account(self, shard: int, user: str) -> str:
+        """Hash: posted, held, seq, state, time of the last entry."""
+        return f"{self.prefix(shard)}account:{user}"
+
+    def entries(self, shard: int, user: str) -> str:
+        """Stream: the account's ledger; an entry's id is `<time ms>-<seq>`."""
+        return f"{self.prefix(shard)}entries:{user}"
+
+    def receipt(self, shard: int, user: str, origin: str, key: str) -> str:
+        """String: the one outcome of an idempotency key."""
+        return f"{self.prefix(shard)}receipt:{user}:{origin}:{key}"
+
+    def replies(self, client: str) -> str:
+        """Channel: outcomes for one connected client."""
+        return f"{self.namespace}:replies:{client}"
+
+    def applied(self, shard: int) -> str:
+        """Channel: accounts whose numbers just changed."""
+        return f"{self.prefix(shard)}applied"

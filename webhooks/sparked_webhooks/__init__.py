@@ -1,0 +1,1 @@
+"""Clerk and training webhook ingestion: arrives with its own issue."""

@@ -1,0 +1,256 @@
+"""The loop that a charge is decided in: wait for intents, apply them in one script call, publish the answers.
+
+A turn writes once and reads once: it publishes the answers of the turn before, then asks for the next intents.
+On a single server one consumer serves all shards of its worker; a Cluster takes one consumer per shard, for a
+command may not name keys of two slots.
+"""
+
+import asyncio
+import logging
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from redis.exceptions import (
+    AskError,
+    BusyLoadingError,
+    ClusterDownError,
+    MasterDownError,
+    MovedError,
+    NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+    TryAgainError,
+)
+
+from sparked_credits.errors import describe
+from sparked_credits.keys import Keys
+from sparked_credits.store import COMMAND_TIMEOUT_S, Command, Connection, Store, call
+from sparked_workers.scripts import APPLY, BURY
+
+INTENTS_MAX = 128
+"""Intents decided in one script call: a few ms, in which the store serves nobody else."""
+
+_BLOCK_MS = 2000
+_RETRY_S = 0.2
+_CLIENT = re.compile(rb"[0-9a-f]{16}")
+
+# The store's own state, not the intent, is why the script did not run: it is tried again later.
+_NOT_NOW = (
+    AskError,
+    BusyLoadingError,
+    ClusterDownError,
+    MasterDownError,
+    MovedError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    TryAgainError,
+)
+_NOT_NOW_WORDS = re.compile(r"MISCONF|NOREPLICAS|BUSY |OOM |LOADING|READONLY|CLUSTERDOWN|cluster|slot|ASK |MOVED ")
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Ownership:
+    """A shard this worker owns, as its consumer sees it."""
+
+    shard: int
+    fence: str
+    position: int
+    not_before: float = 0.0
+    """Loop time until which the shard is left alone, after the store refused it."""
+    failures: int = 0
+    """How often in a row applying its first intent alone has failed."""
+
+
+class Consumer:
+    """Applies what arrives for the shards it is given, until stopped.
+
+    Args:
+        owned: The shards by number. A shard that turns out to belong to another is taken out of it.
+        seen: Told each shard's new position, right after its answers are known.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        keys: Keys,
+        epoch: str,
+        owned: dict[int, Ownership],
+        seen: Callable[[Ownership], None],
+        *,
+        clock_offset_ms: int = 0,
+    ) -> None:
+        self._store = store
+        self._keys = keys
+        self._epoch = epoch
+        self._owned = owned
+        self._seen = seen
+        self._clock_offset_ms = clock_offset_ms
+        self._stopping = False
+        self._idle: asyncio.Task[None] | None = None
+
+    def stop(self) -> None:
+        """End `run` after the batch that is being applied; at once when there is none."""
+        self._stopping = True
+        if self._idle:
+            self._idle.cancel()
+
+    async def run(self) -> None:
+        """Serve until `stop`, through reconnects. Raises only on a defect."""
+        while not self._stopping and self._owned:
+            try:
+                await self._serve()
+            except asyncio.CancelledError:
+                if not self._stopping:
+                    raise
+            except (RedisError, OSError, TimeoutError) as error:
+                _log.warning("lost the store, trying again: %s", describe(error))
+                await self._pause()
+
+    async def _pause(self) -> None:
+        try:
+            await asyncio.sleep(_RETRY_S)
+            await self._store.refresh()
+        except (RedisError, OSError, TimeoutError):
+            pass  # The next turn meets the same trouble, and reports it.
+
+    async def _serve(self) -> None:
+        connection = await self._store.connection(self._keys.meta(next(iter(self._owned))))
+        try:
+            news: list[Command] = []
+            backlog = list(self._owned)
+            while not self._stopping and self._owned:
+                if backlog:
+                    news, backlog = await self._apply(connection, news, backlog)
+                else:
+                    backlog = await self._wait(connection, news)
+                    news = []
+            if news:
+                await call(connection, news, COMMAND_TIMEOUT_S)
+        finally:
+            await connection.disconnect(nowait=True)
+
+    # Waiting
+
+    async def _wait(self, connection: Connection, news: list[Command]) -> list[int]:
+        """Publish `news`, then sleep until something arrives; return the shards it arrived for."""
+        now = asyncio.get_running_loop().time()
+        rested = [shard for shard, owned in self._owned.items() if owned.not_before <= now]
+        block_ms = _BLOCK_MS
+        if len(rested) < len(self._owned):
+            block_ms = int(_RETRY_S * 1000)
+        if not rested:
+            await call(connection, news, COMMAND_TIMEOUT_S)
+            await asyncio.sleep(_RETRY_S)
+            return []
+        streams = {self._keys.control(shard).encode(): shard for shard in rested}
+        streams |= {self._keys.intents(shard).encode(): shard for shard in rested}
+        wait: Command = ("XREAD", "COUNT", 1, "BLOCK", block_ms, "STREAMS", *streams, *["0"] * len(streams))
+        self._idle = asyncio.current_task()
+        try:
+            arrived = (await call(connection, [*news, wait], COMMAND_TIMEOUT_S))[-1]
+        finally:
+            self._idle = None
+        if isinstance(arrived, ResponseError):
+            raise arrived
+        return sorted({streams[stream] for stream, _ in arrived or ()})
+
+    # Applying
+
+    async def _apply(
+        self, connection: Connection, news: list[Command], shards: list[int]
+    ) -> tuple[list[Command], list[int]]:
+        """Publish `news` and apply a batch of each shard; return the answers to publish and who has more."""
+        owned = [self._owned[shard] for shard in shards if shard in self._owned]
+        commands = [self._command(each) for each in owned]
+        replies = (await call(connection, [*news, *commands], COMMAND_TIMEOUT_S))[len(news) :]
+        if any(isinstance(reply, NoScriptError) for reply in replies):
+            await call(connection, [("SCRIPT", "LOAD", APPLY.text)], COMMAND_TIMEOUT_S)
+            return [], shards
+        answers: dict[bytes, list[bytes]] = {}
+        publish: list[Command] = []
+        more = []
+        for each, reply in zip(owned, replies, strict=True):
+            if isinstance(reply, Exception):
+                if await self._failed(connection, each, reply, answers):
+                    more.append(each.shard)
+                continue
+            each.failures = 0
+            if self._take_in(each, reply, answers, publish):
+                more.append(each.shard)
+        return _messages(self._keys, answers) + publish, more
+
+    def _command(self, owned: Ownership) -> Command:
+        # After a failure one at a time, until the one that fails is found at the head.
+        most = 1 if owned.failures else INTENTS_MAX
+        meta = self._keys.meta(owned.shard)
+        return APPLY.command([meta], self._epoch, owned.fence, most, self._clock_offset_ms)
+
+    def _take_in(
+        self, owned: Ownership, reply: Any, answers: dict[bytes, list[bytes]], publish: list[Command]
+    ) -> bool:
+        position, more, dead, changed, *said = reply
+        if position != owned.position:
+            owned.position = position
+            self._seen(owned)
+        if dead:
+            _log.error("shard %d: %d intents could not be read and are dead letters now", owned.shard, dead)
+        if changed:
+            publish.append(("PUBLISH", self._keys.applied(owned.shard), b"[" + changed + b"]"))
+        for client, answer in zip(said[::2], said[1::2], strict=True):
+            answers.setdefault(client, []).append(answer)
+        return bool(more)
+
+    async def _failed(
+        self, connection: Connection, owned: Ownership, error: Exception, answers: dict[bytes, list[bytes]]
+    ) -> bool:
+        """Deal with a shard whose script call failed; return whether to call it again at once."""
+        text = describe(error)
+        if text.startswith(("SUPERSEDED", "FOREIGN")):
+            _log.warning("shard %d: given up: %s", owned.shard, text)
+            self._owned.pop(owned.shard, None)
+            return False
+        if isinstance(error, (MovedError, AskError)):
+            raise error
+        if isinstance(error, _NOT_NOW) or _NOT_NOW_WORDS.search(text):
+            _log.warning("shard %d: the store refuses for now: %s", owned.shard, text)
+            owned.not_before = asyncio.get_running_loop().time() + _RETRY_S
+            return False
+        _log.error("shard %d: applying failed: %s", owned.shard, text)
+        owned.failures += 1
+        if owned.failures < 2:
+            return True
+        # Of a batch of one it is known which intent failed.
+        await self._bury(connection, owned, text, answers)
+        return True
+
+    async def _bury(
+        self, connection: Connection, owned: Ownership, reason: str, answers: dict[bytes, list[bytes]]
+    ) -> None:
+        command = BURY.command([self._keys.meta(owned.shard)], self._epoch, owned.fence, reason[:500])
+        (reply,) = await call(connection, [BURY.whole(command)], COMMAND_TIMEOUT_S)
+        if isinstance(reply, Exception):
+            raise reply
+        if not reply:
+            owned.failures = 0
+            return
+        owned.failures = 1
+        frozen, *said = reply
+        if frozen:
+            _log.critical("shard %d: an intent was half written; its account is frozen", owned.shard)
+        for client, answer in zip(said[::2], said[1::2], strict=True):
+            answers.setdefault(client, []).append(answer)
+
+
+def _messages(keys: Keys, answers: Mapping[bytes, list[bytes]]) -> list[Command]:
+    """One message per waiting client. A client's name becomes part of a channel's, so it is checked here."""
+    return [
+        ("PUBLISH", keys.replies(client.decode()), b"[" + b",".join(said) + b"]")
+        for client, said in answers.items()
+        if _CLIENT.fullmatch(client)
+    ]

@@ -1,0 +1,57 @@
+-- Reads an intent from its JSON, trusting nothing: whoever may write to a stream may write anything.
+
+local function is_name(text, length_max)
+  return type(text) == 'string' and text ~= '' and #text <= length_max and not string.find(text, '[%s%c:{}]')
+end
+
+local function is_digits(text, length_max)
+  return type(text) == 'string' and #text <= length_max and string.find(text, '^%d+$') ~= nil
+end
+
+-- What is wrong with the fields that every kind has, or nil.
+local function complaint(intent)
+  if intent.v ~= 1 then return 'unknown version' end
+  if not is_name(intent.user, 512) then return 'user is malformed' end
+  if not is_name(intent.origin, 512) then return 'origin is malformed' end
+  local key = intent.key
+  if type(key) ~= 'string' or key == '' or #key > 1020 or string.find(key, '[%s%c]') then return 'key is malformed' end
+  if type(intent.action) ~= 'string' or #intent.action > 64 or not string.find(intent.action, '^[%w_.:/-]+$') then
+    return 'action is malformed'
+  end
+  if not is_digits(intent.amount, 16) or tonumber(intent.amount) > AMOUNT_MAX then return 'amount is malformed' end
+  if intent.deadline ~= nil and not is_digits(intent.deadline, 16) then return 'deadline is malformed' end
+  if type(intent.metadata) ~= 'string' or #intent.metadata > 8192 then return 'metadata is malformed' end
+end
+
+-- Returns the intent, or nil and the reason, and then what could be read of it, for the answer.
+local function parse(raw, stream)
+  local ok, intent = pcall(cjson.decode, raw)
+  if not ok or type(intent) ~= 'table' then
+    return nil, 'not a JSON object', {}
+  end
+  local kind = kinds[intent.kind]
+  local reason = complaint(intent)
+    or (not kind or kind.stream ~= stream) and 'unknown kind for this stream'
+    or tonumber(intent.amount) < kind.amount_min and 'amount is too small'
+  if reason then
+    return nil, reason, intent
+  end
+  -- Without leading zeros, for it is compared as text with what the receipt holds.
+  intent.amount = whole(tonumber(intent.amount))
+  return intent
+end
+
+-- Answers are gathered per client: its worker publishes them as one message. Only a client that awaits gets one.
+local answers = {}
+local function answer(intent, replayed, receipt)
+  if not is_digits(intent.ticket, 15) or type(intent.client) ~= 'string' then
+    return
+  end
+  local said = '[' .. intent.ticket .. ',' .. replayed .. ',' .. receipt .. ']'
+  local before = answers[intent.client]
+  if before then
+    before[#before + 1] = said
+  else
+    answers[intent.client] = { said }
+  end
+end
