@@ -63,8 +63,8 @@ class Ownership:
     position: int
     not_before: float = 0.0
     """Loop time until which the shard is left alone, after the store refused it."""
-    failures: int = 0
-    """How often in a row applying its first intent alone has failed."""
+    alone: int = 0
+    """Intents yet to be applied one by one, after a batch failed, to find the one that fails."""
 
 
 class Consumer:
@@ -180,14 +180,13 @@ class Consumer:
                 if await self._failed(connection, each, reply, answers):
                     more.append(each.shard)
                 continue
-            each.failures = 0
+            each.alone = max(0, each.alone - 1)
             if self._take_in(each, reply, answers, publish):
                 more.append(each.shard)
         return _messages(self._keys, answers) + publish, more
 
     def _command(self, owned: Ownership) -> Command:
-        # After a failure one at a time, until the one that fails is found at the head.
-        most = 1 if owned.failures else INTENTS_MAX
+        most = 1 if owned.alone else INTENTS_MAX
         meta = self._keys.meta(owned.shard)
         return APPLY.command([meta], self._epoch, owned.fence, most, self._clock_offset_ms)
 
@@ -222,11 +221,10 @@ class Consumer:
             owned.not_before = asyncio.get_running_loop().time() + _RETRY_S
             return False
         _log.error("shard %d: applying failed: %s", owned.shard, text)
-        owned.failures += 1
-        if owned.failures < 2:
-            return True
-        # Of a batch of one it is known which intent failed.
-        await self._bury(connection, owned, text, answers)
+        if owned.alone:
+            await self._bury(connection, owned, text, answers)
+        else:
+            owned.alone = INTENTS_MAX
         return True
 
     async def _bury(
@@ -236,11 +234,7 @@ class Consumer:
         (reply,) = await call(connection, [BURY.whole(command)], COMMAND_TIMEOUT_S)
         if isinstance(reply, Exception):
             raise reply
-        if not reply:
-            owned.failures = 0
-            return
-        owned.failures = 1
-        frozen, *said = reply
+        frozen, *said = reply or [0]
         if frozen:
             _log.critical("shard %d: an intent was half written; its account is frozen", owned.shard)
         for client, answer in zip(said[::2], said[1::2], strict=True):

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha1
 from importlib.resources import files
+from typing import Any
 
 from redis.exceptions import NoScriptError
 
-from sparked_credits.store import Command, Connection, call
+from sparked_credits.store import Command, Store
 
 _LEDGER = ("shard", "open", "grant", "charge", "intent")
 """What every script that writes the ledger begins with, in this order."""
@@ -41,14 +42,12 @@ LEASE = _joined("lease")
 INIT = _joined("init")
 
 
-async def call_scripts(
-    connection: Connection, script: Script, commands: Sequence[Command], timeout_s: float
-) -> list[object]:
+async def call_script(store: Store, script: Script, commands: Sequence[Command]) -> list[Any]:
     """Call one script several times in one write; a store that forgot its text is told it again."""
-    replies = await call(connection, commands, timeout_s)
+    replies = await store.commands(commands)
     forgotten = [index for index, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
     if forgotten:
-        again = await call(connection, [script.whole(commands[index]) for index in forgotten], timeout_s)
+        again = await store.commands([script.whole(commands[index]) for index in forgotten])
         for index, reply in zip(forgotten, again, strict=True):
             replies[index] = reply
     return replies
