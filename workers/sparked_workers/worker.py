@@ -138,8 +138,8 @@ async def _check_durability(store: Store) -> None:
                     f"cannot see whether the store syncs to disk before it answers ({describe(error)}); "
                     "if you know that it does, or accept that it does not, set CREDITS_WEAK_DURABILITY=true"
                 ) from error
-            for settings in replies:
-                found = settings.get(name) if isinstance(settings, dict) else None
+            for _name, value in replies:
+                found = value.decode()
                 if found != wanted:
                     raise StoreRefused(
                         f"the store may lose what it has acknowledged: {name} is {found}, not {wanted}. "

@@ -1,0 +1,1 @@
+"""The `credits` command: composes everything, imported by nothing."""
