@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import typer
 from pydantic import ValidationError
 from rich.logging import RichHandler
@@ -22,8 +21,8 @@ from sparked_credits import Admin, Balance, Credits, InvalidIntent, Page, Receip
 from sparked_credits.identity import Identity, identify
 from sparked_credits.keys import Keys
 from sparked_credits.store import Store
-from sparked_workers.setup import SHARDS, accept_loss, initialise
 from sparked_workers.settings import WorkerSettings
+from sparked_workers.setup import SHARDS, accept_loss, initialise
 from sparked_workers.witness import Witness, default_path
 from sparked_workers.worker import Worker
 
@@ -38,7 +37,9 @@ app = typer.Typer(
 # An amount of -5 is to be refused as an amount, not as an unknown option.
 _AMOUNTS = {"ignore_unknown_options": True}
 
-Url = Annotated[str, typer.Option(envvar="CREDITS_URL", help="The store; may hold a password.", show_envvar=True)]
+Url = Annotated[
+    str, typer.Option(envvar="CREDITS_URL", help="The store; may hold a password.", show_envvar=True)
+]
 Namespace = Annotated[str, typer.Option(envvar="CREDITS_NAMESPACE", help="What all keys begin with.")]
 Epoch = Annotated[str | None, typer.Option(envvar="CREDITS_EPOCH", help="The epoch the store must have.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
@@ -54,20 +55,20 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command; return its exit code. Misuse is explained, in JSON where JSON was asked for."""
     try:
         code = app(list(arguments), standalone_mode=False, prog_name="credits")
-    except click.ClickException as error:
-        if "--json" in arguments:
-            say_error({"error": "UsageError", "message": error.format_message()}, as_json=True)
-        else:
-            error.show()
+    except typer.TyperException as error:
+        if str(error):  # Empty where no command was given: the help is printed already.
+            say_error({"error": "UsageError", "message": str(error)}, as_json="--json" in arguments)
         return UNUSABLE
-    except (click.Abort, KeyboardInterrupt):
+    except (typer.Abort, KeyboardInterrupt):
         return 130
     return code if isinstance(code, int) else 0
 
 
 def _url(url: str) -> str:
     if not url:
-        raise StoreRefused("no store is named: set CREDITS_URL, or run `credits up` and use the URL that it prints")
+        raise StoreRefused(
+            "no store is named: set CREDITS_URL, or run `credits up` and use the URL that it prints"
+        )
     return url
 
 
@@ -110,9 +111,9 @@ def open_account(
     """Open an account, exactly once however often it is asked for."""
 
     async def work() -> Receipt:
-        credits = whole_number("initial", initial)
+        whole = whole_number("initial", initial)
         async with Admin.connect(_url(url), actor=actor, namespace=namespace, epoch=epoch) as admin:
-            return await admin.open_account(user, initial=credits, key=key, timeout=timeout)
+            return await admin.open_account(user, initial=whole, key=key, timeout=timeout)
 
     _say_receipt(finish(work(), as_json=as_json), as_json=as_json)
 
@@ -133,9 +134,9 @@ def grant(
     """Give an account credits."""
 
     async def work() -> Receipt:
-        credits = whole_number("amount", amount)
+        whole = whole_number("amount", amount)
         async with Admin.connect(_url(url), actor=actor, namespace=namespace, epoch=epoch) as admin:
-            return await admin.grant(user, credits, reason=reason, key=key, timeout=timeout)
+            return await admin.grant(user, whole, reason=reason, key=key, timeout=timeout)
 
     _say_receipt(finish(work(), as_json=as_json), as_json=as_json)
 
@@ -157,12 +158,10 @@ def charge(
     """Take credits from an account and await the receipt."""
 
     async def work() -> Receipt:
-        credits = whole_number("amount", amount)
+        whole = whole_number("amount", amount)
         known = _json_object(metadata)
         async with Credits.connect(_url(url), app=app_name, namespace=namespace, epoch=epoch) as client:
-            return await client.charge(
-                user, credits, action=action, key=key, metadata=known, timeout=timeout
-            )
+            return await client.charge(user, whole, action=action, key=key, metadata=known, timeout=timeout)
 
     _say_receipt(finish(work(), as_json=as_json), as_json=as_json)
 
@@ -195,7 +194,9 @@ def history(
     user: User,
     url: Url = "",
     limit: Annotated[str, typer.Option(help="Entries to show, 1 to 1000.")] = "50",
-    before: Annotated[str | None, typer.Option(help="Start after this entry: `next` of the page before.")] = None,
+    before: Annotated[
+        str | None, typer.Option(help="Start after this entry: `next` of the page before.")
+    ] = None,
     namespace: Namespace = "credits",
     epoch: Epoch = None,
     as_json: AsJson = False,
@@ -218,7 +219,9 @@ def history_table(page: Page) -> Table:
     """A page of entries as a person reads them."""
     table = Table(title="History, newest first")
     for heading in ("seq", "time (UTC)", "action", "app", "amount", "posted", "key"):
-        table.add_column(heading, justify="right" if heading in ("seq", "amount", "posted") else "left", no_wrap=True)
+        table.add_column(
+            heading, justify="right" if heading in ("seq", "amount", "posted") else "left", no_wrap=True
+        )
     for entry in page.entries:
         at = datetime.fromtimestamp(entry.at / 1000, UTC).strftime("%m-%d %H:%M:%S")
         amount = f"[green]+{entry.amount}[/green]" if entry.amount > 0 else f"[red]{entry.amount}[/red]"
@@ -229,7 +232,7 @@ def history_table(page: Page) -> Table:
 def _say_receipt(receipt: Receipt, *, as_json: bool) -> None:
     again = " (replayed)" if receipt.replayed else ""
     say(
-        f"{receipt.kind} of {receipt.amount}: {receipt.available} available now, entry {receipt.seq}{again}",
+        f"{receipt.kind} of {receipt.amount}: {receipt.available} available after it, entry {receipt.seq}{again}",
         receipt.as_dict(),
         as_json=as_json,
     )

@@ -41,7 +41,9 @@ async def tell(console: Console) -> None:
         async with EmbeddedStore(data / "store") as embedded, AsyncExitStack() as stack:
             async with Store(embedded.url) as store:
                 await initialise(store, Keys())
-            console.print(Panel("A store of our own (every answer is on disk first), a worker, and four apps."))
+            console.print(
+                Panel("A store of our own (every answer is on disk first), a worker, and four apps.")
+            )
             worker = await stack.enter_async_context(_worker(embedded.url, data))
             admin = await stack.enter_async_context(Admin.connect(embedded.url, actor="tour"))
             apps = [
@@ -69,8 +71,12 @@ async def _spend(console: Console, admin: Admin, chat: Credits, canvas: Credits)
     try:
         await canvas.charge(USER, 50, action="canvas_generation", key="canvas-2")
     except InsufficientCredits as error:
-        expect((error.required, error.available) == (50, 40), f"refused with {error.required}/{error.available}")
-        console.print(f"  a canvas too many: refused, needs {error.required}, has {error.available}", style="yellow")
+        expect(
+            (error.required, error.available) == (50, 40), f"refused with {error.required}/{error.available}"
+        )
+        console.print(
+            f"  a canvas too many: refused, needs {error.required}, has {error.available}", style="yellow"
+        )
     else:
         raise TourFailed("a charge of 50 was taken from 40")
 
@@ -111,14 +117,18 @@ async def _crash(
         expect(not traffic.done(), "the traffic ended before the crash")
     worker.send_signal(signal.SIGKILL)
     answered = len(done)
-    console.print(f"  SIGKILL after {answered} answers; {len(apps) * 8} callers go on waiting", style="yellow")
+    console.print(
+        f"  SIGKILL after {answered} answers; {len(apps) * 8} callers go on waiting", style="yellow"
+    )
     replacement = await _start_worker(url, data)
     await traffic
     left = (await apps[0].balance(USER)).available
     expect(len(done) == 1000, f"{len(done)} of 1000 callers were answered")
     expect(left == 4000, f"{left} credits left of 5000 after 1000 charges of 1")
     expect(len({receipt.seq for receipt in done}) == 1000, "two charges were given one entry")
-    console.print("  a new worker took over: 1000 of 1000 answered, nothing lost, nothing twice", style="green")
+    console.print(
+        "  a new worker took over: 1000 of 1000 answered, nothing lost, nothing twice", style="green"
+    )
     return replacement
 
 

@@ -53,5 +53,9 @@ async def _supervise(embedded: EmbeddedStore) -> None:
 
 
 def _say_ready(embedded: EmbeddedStore, *, as_json: bool) -> None:
-    say(f"Ready. In another terminal:\n  export CREDITS_URL={embedded.url}", {"url": embedded.url}, as_json=as_json)
+    say(
+        f"Ready. In another terminal:\n  export CREDITS_URL={embedded.url}",
+        {"url": embedded.url},
+        as_json=as_json,
+    )
     out.file.flush()

@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
-
 from sparked_credits.errors import AccountNotFound, InvalidIntent, store_errors
 from sparked_credits.exchange import QUEUE_MAX, Exchange
 from sparked_credits.intents import SYSTEM, ChargeIntent, checked_key, checked_name
@@ -54,7 +53,9 @@ class Credits:
         keys = Keys(namespace)
         async with (
             Store(url) as store,
-            Exchange(store, keys, origin=app, stream=keys.intents, epoch=epoch, queue_max=queue_max) as exchange,
+            Exchange(
+                store, keys, origin=app, stream=keys.intents, epoch=epoch, queue_max=queue_max
+            ) as exchange,
         ):
             yield cls(exchange)
 
@@ -89,7 +90,9 @@ class Credits:
             IntentExpired: No worker reached it in time. Stored under the key; use a new one.
             Unavailable: No answer came. Send again with the same `key`.
         """
-        intent = ChargeIntent.checked(user=user, amount=amount, action=action, key=key, metadata=metadata or {})
+        intent = ChargeIntent.checked(
+            user=user, amount=amount, action=action, key=key, metadata=metadata or {}
+        )
         return await self._exchange.ask(intent, checked_seconds("timeout", timeout), expires=True)
 
     async def enqueue(
@@ -130,7 +133,9 @@ class Credits:
         """
         shard = self._shard(user)
         with store_errors("reading a balance"):
-            posted, held = await self._store.command("HMGET", self._keys.account(shard, user), "posted", "held")
+            posted, held = await self._store.command(
+                "HMGET", self._keys.account(shard, user), "posted", "held"
+            )
         if posted is None:
             raise AccountNotFound("no account was opened for this user")
         return Balance(int(posted), int(held))
@@ -169,7 +174,9 @@ class Credits:
 def checked_seconds(what: str, seconds: float) -> float:
     """A duration that may be waited for, else `InvalidIntent`."""
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds <= TIMEOUT_S_MAX:
-        raise InvalidIntent(f"{what}: must be seconds, more than 0 and at most {TIMEOUT_S_MAX:g}, not {seconds!r}")
+        raise InvalidIntent(
+            f"{what}: must be seconds, more than 0 and at most {TIMEOUT_S_MAX:g}, not {seconds!r}"
+        )
     return float(seconds)
 
 

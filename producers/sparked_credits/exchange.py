@@ -265,7 +265,9 @@ class Exchange:
             _log.warning("writing %d intents failed, trying again: %s", len(batch), describe(error))
             return batch
         self._note_lengths(shards, replies[len(batch) :])
-        return [waiter for waiter, reply in zip(batch, replies, strict=False) if self._is_unwritten(waiter, reply)]
+        return [
+            waiter for waiter, reply in zip(batch, replies, strict=False) if self._is_unwritten(waiter, reply)
+        ]
 
     def _is_unwritten(self, waiter: Waiter, reply: object) -> bool:
         if isinstance(reply, bytes):
@@ -281,7 +283,9 @@ class Exchange:
 
     async def _measure_queues(self, shards: Iterable[int]) -> None:
         shards = list(shards)
-        self._note_lengths(shards, await self.store.commands([("XLEN", self._stream(shard)) for shard in shards]))
+        self._note_lengths(
+            shards, await self.store.commands([("XLEN", self._stream(shard)) for shard in shards])
+        )
 
     def _note_lengths(self, shards: Iterable[int], lengths: Iterable[object]) -> None:
         for shard, length in zip(shards, lengths, strict=True):
@@ -297,7 +301,9 @@ class Exchange:
             try:
                 connection = await self.store.connection()
                 try:
-                    await call(connection, [("SUBSCRIBE", self.keys.replies(self._client))], COMMAND_TIMEOUT_S)
+                    await call(
+                        connection, [("SUBSCRIBE", self.keys.replies(self._client))], COMMAND_TIMEOUT_S
+                    )
                     if self._subscribed.is_set():
                         await self._reconnected()
                     self._subscribed.set()
@@ -334,7 +340,9 @@ class Exchange:
                 raise TimeoutError("the store has gone silent")
             else:
                 silent = True
-                await connection.send_packed_command(connection.pack_commands([("PING",)]), check_health=False)
+                await connection.send_packed_command(
+                    connection.pack_commands([("PING",)]), check_health=False
+                )
 
     def _deliver(self, message: bytes) -> None:
         """Hand each receipt of a worker's message to whoever waits for it; the rest have left."""
@@ -399,7 +407,9 @@ class Exchange:
                 await self._read_clock()
 
     async def _read_back(self, waiters: list[Waiter]) -> None:
-        found = await self.store.commands([("GET", self._receipt_key(waiter.intent.user, waiter.intent.key)) for waiter in waiters])
+        found = await self.store.commands(
+            [("GET", self._receipt_key(waiter.intent.user, waiter.intent.key)) for waiter in waiters]
+        )
         for waiter, stored in zip(waiters, found, strict=True):
             if isinstance(stored, bytes):
                 waiter.sent_again = True

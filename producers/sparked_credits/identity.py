@@ -45,7 +45,9 @@ async def identify(store: Store, keys: Keys, epoch: str | None = None) -> Identi
             "restore its data folder; only if it is new, run `credits init`"
         )
     if int(found[2]) > SCHEMA:
-        raise StoreRefused(f"the store needs readers of schema {int(found[2])}, this is {SCHEMA}: upgrade sparked-credits")
+        raise StoreRefused(
+            f"the store needs readers of schema {int(found[2])}, this is {SCHEMA}: upgrade sparked-credits"
+        )
     identity = Identity(found[0].decode(), int(found[1]))
     if epoch not in (None, identity.epoch):
         raise StoreRefused(

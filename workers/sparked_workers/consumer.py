@@ -49,7 +49,9 @@ _NOT_NOW = (
     ReadOnlyError,
     TryAgainError,
 )
-_NOT_NOW_WORDS = re.compile(r"MISCONF|NOREPLICAS|BUSY |OOM |LOADING|READONLY|CLUSTERDOWN|cluster|slot|ASK |MOVED ")
+_NOT_NOW_WORDS = re.compile(
+    r"MISCONF|NOREPLICAS|BUSY |OOM |LOADING|READONLY|CLUSTERDOWN|cluster|slot|ASK |MOVED "
+)
 
 _log = logging.getLogger(__name__)
 

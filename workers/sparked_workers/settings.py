@@ -21,7 +21,10 @@ class WorkerSettings(BaseSettings):
         description="File outside the store that remembers how far it had come; unset: in the user's state folder.",
     )
     lease_ms: int = Field(
-        LEASE_MS, ge=500, le=60_000, description="A dead worker's shards have a new owner after this time at most."
+        LEASE_MS,
+        ge=500,
+        le=60_000,
+        description="A dead worker's shards have a new owner after this time at most.",
     )
     weak_durability: bool = Field(
         False, description="Serve a store that may lose what it acknowledged (no `appendfsync always`)."

@@ -29,8 +29,10 @@ async def initialise(store: Store, keys: Keys, *, shards: int = SHARDS) -> Ident
         if found[1] is not None and int(found[1]) != shards:
             raise StoreRefused(f"the store has {int(found[1])} shards for ever, not {shards}")
         metas = await store.commands([("EXISTS", keys.meta(shard)) for shard in range(shards)])
-        if found[2] and not all(metas) or not found[0] and any(metas):
-            raise StoreRefused("the store has lost part of its data: restore it, setting it up again would hide that")
+        if (found[2] and not all(metas)) or (not found[0] and any(metas)):
+            raise StoreRefused(
+                "the store has lost part of its data: restore it, setting it up again would hide that"
+            )
         epoch = found[0].decode() if found[0] else token_hex(8)
         if not found[2]:
             identity = ("v", 1, "epoch", epoch, "shards", shards, "min_reader", SCHEMA)

@@ -45,7 +45,9 @@ class Witness:
         for shard, mark in self._read().items():
             self.see(shard, mark)
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        text = json.dumps({"epoch": self._epoch, "shards": {str(k): v for k, v in sorted(self._marks.items())}})
+        text = json.dumps(
+            {"epoch": self._epoch, "shards": {str(k): v for k, v in sorted(self._marks.items())}}
+        )
         draft = self._path.with_name(f"{self._path.name}.{os.getpid()}")
         with draft.open("w") as file:
             file.write(text)
@@ -62,7 +64,9 @@ class Witness:
         except FileNotFoundError:
             return {}
         except (ValueError, KeyError, TypeError, IndexError) as error:
-            raise StoreRefused(f"the witness file {self._path} cannot be read ({error}): repair or remove it") from error
+            raise StoreRefused(
+                f"the witness file {self._path} cannot be read ({error}): repair or remove it"
+            ) from error
         if epoch != self._epoch:
             raise StoreRefused(
                 f"the store is foreign: its epoch is {self._epoch}, this worker served {epoch} before. Check "

@@ -61,7 +61,7 @@ class Worker:
         """Serve until `stop`, through failures of the store.
 
         Args:
-            ready: Called once, when the worker is connected and has tried for its share of the shards.
+            ready: Called once, when the worker first owns its share of the shards.
 
         Raises:
             StoreRefused: The store is not the right one or not fit to hold money; the message says what to do.
@@ -82,17 +82,17 @@ class Worker:
     async def _serve(
         self, store: Store, leases: Leases, group: asyncio.TaskGroup, ready: Callable[[], None]
     ) -> None:
-        first = True
+        waiting = True
         while not self._stop.is_set():
             try:
                 async with asyncio.timeout(self._lease_ms / 1000):
                     added = await leases.renew()
-                if added or not self._consumers:
+                if added:
                     await self._restart(store, leases, group)
                 leases.witness.save()
-                if first:
+                if waiting and leases.has_its_share:
+                    waiting = False
                     ready()
-                    first = False
             except (RedisError, OSError, TimeoutError) as error:
                 _log.warning("could not renew the leases, trying again: %s", describe(error))
             with suppress(TimeoutError):
@@ -145,5 +145,3 @@ async def _check_durability(store: Store) -> None:
                         f"the store may lose what it has acknowledged: {name} is {found}, not {wanted}. "
                         f"CONFIG SET {name} {wanted}, or set CREDITS_WEAK_DURABILITY=true to accept that"
                     )
-
-
