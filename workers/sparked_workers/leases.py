@@ -3,6 +3,7 @@
 import logging
 from math import ceil
 from secrets import token_hex
+from typing import Any
 
 from redis.exceptions import ResponseError
 
@@ -115,7 +116,7 @@ class Leases:
         fences = {shard: self.owned.pop(shard).fence for shard in shards}
         await self._call("release", fences)
 
-    async def _call(self, verb: str, arguments: dict[int, str]) -> list[object]:
+    async def _call(self, verb: str, arguments: dict[int, str]) -> list[Any]:
         if not arguments:
             return []
         live_ms = self.lease_ms - self.lease_ms // 10
