@@ -1,12 +1,9 @@
 """`credits tour`: the whole story, told by real calls on a real store. What is told is checked."""
 
 import asyncio
-import os
 import signal
-import sys
 import tempfile
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from itertools import count
 from pathlib import Path
 
@@ -14,6 +11,7 @@ from rich.console import Console
 from rich.panel import Panel
 
 from sparked_cli.commands import history_table
+from sparked_cli.processes import Process, start_worker, terminating
 from sparked_credits import Admin, Credits, InsufficientCredits, Page, Receipt
 from sparked_credits.keys import Keys
 from sparked_credits.store import Store
@@ -22,7 +20,6 @@ from sparked_workers.setup import initialise
 
 USER = "user_2abc"
 LEASE_MS = 1000
-_START_S = 15.0
 
 
 class TourFailed(Exception):
@@ -44,7 +41,8 @@ async def tell(console: Console) -> None:
             console.print(
                 Panel("A store of our own (every answer is on disk first), a worker, and four apps.")
             )
-            worker = await stack.enter_async_context(_worker(embedded.url, data))
+            worker = await start_worker(embedded.url, data / "witness.json", lease_ms=LEASE_MS)
+            await stack.enter_async_context(terminating(worker))
             admin = await stack.enter_async_context(Admin.connect(embedded.url, actor="tour"))
             apps = [
                 await stack.enter_async_context(Credits.connect(embedded.url, app=f"{name}.sparked.world"))
@@ -53,7 +51,7 @@ async def tell(console: Console) -> None:
             await _spend(console, admin, apps[0], apps[1])
             await _rush(console, apps)
             replacement = await _crash(console, embedded.url, data, worker, admin, apps)
-            await stack.enter_async_context(_terminating(replacement))
+            await stack.enter_async_context(terminating(replacement))
             await _prove(console, apps[0])
 
 
@@ -98,10 +96,10 @@ async def _crash(
     console: Console,
     url: str,
     data: Path,
-    worker: asyncio.subprocess.Process,
+    worker: Process,
     admin: Admin,
     apps: list[Credits],
-) -> asyncio.subprocess.Process:
+) -> Process:
     console.rule("The worker is killed in the middle of traffic")
     await admin.grant(USER, 5000, reason="a purchase", key="purchase-1")
     numbers = count()
@@ -120,7 +118,7 @@ async def _crash(
     console.print(
         f"  SIGKILL after {answered} answers; {len(apps) * 8} callers go on waiting", style="yellow"
     )
-    replacement = await _start_worker(url, data)
+    replacement = await start_worker(url, data / "witness.json", lease_ms=LEASE_MS)
     await traffic
     left = (await apps[0].balance(USER)).available
     expect(len(done) == 1000, f"{len(done)} of 1000 callers were answered")
@@ -151,43 +149,3 @@ def _show(console: Console, what: str, receipt: Receipt, *, available: int) -> N
     signed = receipt.amount if receipt.kind == "open" else -receipt.amount
     effect = "still (replayed)" if receipt.replayed else f"{signed:+d} →"
     console.print(f"  {what}: {effect} [bold]{receipt.available}[/bold]")
-
-
-@asynccontextmanager
-async def _worker(url: str, data: Path) -> AsyncIterator[asyncio.subprocess.Process]:
-    process = await _start_worker(url, data)
-    async with _terminating(process):
-        yield process
-
-
-async def _start_worker(url: str, data: Path) -> asyncio.subprocess.Process:
-    """A worker in a process of its own, once it is ready."""
-    environment = {
-        **os.environ,
-        "CREDITS_URL": url,
-        "CREDITS_LEASE_MS": str(LEASE_MS),
-        "CREDITS_WITNESS": str(data / "witness.json"),
-    }
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "sparked_cli", "worker", "--json",
-        env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
-    )  # fmt: skip
-    assert process.stdout
-    try:
-        async with asyncio.timeout(_START_S):
-            line = await process.stdout.readline()
-    except TimeoutError:
-        process.kill()
-        raise TourFailed("the worker was not ready in time") from None
-    expect(bool(line), "the worker did not start")
-    return process
-
-
-@asynccontextmanager
-async def _terminating(process: asyncio.subprocess.Process) -> AsyncIterator[None]:
-    try:
-        yield
-    finally:
-        if process.returncode is None:
-            process.terminate()
-        await process.wait()
