@@ -1,67 +1,45 @@
-# `make demo` needs Python 3.11 or newer and pip; nothing else has to be installed or running.
+# Each target does its own set-up, in a virtual environment in the checkout.
 PYTHON ?= python3
-VENV   := .venv
-BIN    := $(VENV)/bin
-PIP    := $(BIN)/python -m pip --disable-pip-version-check
-# Options for the command behind a target: make test ARGS='-k hold -x'
-ARGS   ?=
-TYPED  := $(wildcard producers workers webhooks tests bench examples)
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+SOURCES := producers workers webhooks tests
 
-.DEFAULT_GOAL := help
-.PHONY: help demo test chaos bench coverage lint format wheel freeze venv clean
+.PHONY: help demo test chaos bench lint format clean
 
-help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+help: ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
-demo: $(VENV)/.installed ## The guided tour, on a store that it starts itself
-	@$(BIN)/credits tour $(ARGS)
+demo: $(VENV)/.run ## the tour: the whole story on a real store, in under 15 seconds
+	$(BIN)/credits tour
 
-test: $(VENV)/.installed-dev ## All tests; parts without their server are skipped and say so
-	@$(BIN)/python -m pytest $(ARGS)
+test: $(VENV)/.dev ## all tests, in under six minutes
+	$(BIN)/python -m pytest
 
-chaos: $(VENV)/.installed-dev ## The chaos tests, for longer
-	@CREDITS_CHAOS=long $(BIN)/python -m pytest -m chaos --timeout=3600 $(ARGS)
+chaos: $(VENV)/.dev ## the fault tests, for longer
+	CREDITS_CHAOS=long $(BIN)/python -m pytest tests/chaos tests/property --timeout=3600
 
-bench: $(VENV)/.installed ## Measure charges per second and latency
-	@$(BIN)/credits bench $(ARGS)
+bench: $(VENV)/.run ## charges per second, beside three other ways
+	$(BIN)/credits bench
 
-coverage: $(VENV)/.installed-dev ## The tests with branch coverage
-	@$(BIN)/python -m pytest --cov --cov-report=term-missing $(ARGS)
+lint: $(VENV)/.dev ## format, lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy $(SOURCES)
 
-lint: $(VENV)/.installed-dev ## ruff check, ruff format --check, mypy --strict
-	@$(BIN)/ruff check .
-	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy $(TYPED)
+format: $(VENV)/.dev ## rewrite the sources in our format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
 
-format: $(VENV)/.installed-dev ## Let ruff rewrite the sources
-	@$(BIN)/ruff check --fix .
-	@$(BIN)/ruff format .
+clean: ## remove the virtual environment and caches
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
 
-wheel: $(VENV)/.installed-dev ## Build dist/*.whl and dist/*.tar.gz
-	@$(BIN)/python -m build --outdir dist .
-
-freeze: ## Resolve the dependencies afresh into constraints.txt
-	@rm -rf $(VENV)-freeze && $(PYTHON) -m venv $(VENV)-freeze
-	@$(VENV)-freeze/bin/python -m pip --disable-pip-version-check install --quiet -e '.[all,dev]'
-	@head -n 2 constraints.txt > constraints.txt.new
-	@$(VENV)-freeze/bin/python -m pip freeze --exclude-editable >> constraints.txt.new
-	@mv constraints.txt.new constraints.txt && rm -rf $(VENV)-freeze
-
-venv: $(VENV)/.installed-dev ## Only create .venv, with the tools for development
-
-clean: ## Remove .venv and what the tools left behind
-	@rm -rf $(VENV) $(VENV)-freeze dist .coverage htmlcov .hypothesis .mypy_cache .pytest_cache .ruff_cache
-
-# Two stamps, so that a first `make demo` does not wait for the tools of development.
-$(VENV)/.installed: pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
-	  echo "This needs Python 3.11 or newer, but $(PYTHON) is: $$($(PYTHON) --version 2>&1)." >&2; \
-	  echo "Name another one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
-	@echo "Installing into $(VENV) (once) ..."
-	@$(PYTHON) -m venv $(VENV)
-	@$(PIP) install --quiet -c constraints.txt -e '.[all]'
+$(VENV)/.run: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) -e '.[all]'
 	@touch $@
 
-$(VENV)/.installed-dev: $(VENV)/.installed
-	@$(PIP) install --quiet -c constraints.txt -e '.[all,dev]'
+$(VENV)/.dev: $(VENV)/.run
+	$(PIP) -e '.[all,dev]'
 	@touch $@

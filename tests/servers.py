@@ -1,10 +1,11 @@
 """Real servers for tests: embedded Valkey, Redis 7 and a three-primary Valkey Cluster."""
 
 import asyncio
+import random
 import shutil
 import socket
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -25,12 +26,12 @@ def redis_binary() -> Path:
 
 
 def free_port() -> int:
-    """A port with which port + 10000, a Cluster's bus, is a port too."""
+    """A port below the ephemeral range that is free, and so is port + 10000, a Cluster's bus."""
     while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port: int = probe.getsockname()[1]
-        if port < 55000:
+        port = random.randint(20_000, 22_000)
+        with socket.socket() as probe, socket.socket() as bus, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            bus.bind(("127.0.0.1", port + 10_000))
             return port
 
 

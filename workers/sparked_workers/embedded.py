@@ -99,14 +99,16 @@ class EmbeddedStore:
         """
         self.data.mkdir(parents=True, exist_ok=True)
         lock = await self._lock()
+        log = os.open(self.data / "server.log", os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
         try:
             self.socket.unlink(missing_ok=True)
             self._process = subprocess.Popen(  # noqa: ASYNC220 - a fork, not a wait
                 self._command(),
                 cwd=self.data,
                 stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
+                stdout=log,
+                # A setting that the server refuses is reported here, before it opens its log.
+                stderr=log,
                 # A Ctrl-C in the terminal is ours to handle: the store stops last.
                 start_new_session=True,
                 # The lock is held for as long as the server lives, even if we die.
@@ -115,6 +117,7 @@ class EmbeddedStore:
             )
         finally:
             os.close(lock)
+            os.close(log)
         try:
             async with asyncio.timeout(_START_S):
                 await self._until_ready()
@@ -123,6 +126,10 @@ class EmbeddedStore:
             raise StoreDidNotStart(
                 f"the store did not answer within {_START_S:g} s:\n{self._log_tail()}"
             ) from None
+        except BaseException:
+            # Whoever is cancelled here never gets to `stop`.
+            self.kill()
+            raise
 
     async def stop(self) -> None:
         """Stop it in good order; safe twice and before start."""
@@ -148,8 +155,9 @@ class EmbeddedStore:
 
     async def wait(self) -> int:
         """Wait until it ends by itself; return its exit code."""
-        assert self._process, "not started"
-        while (code := self._process.poll()) is None:  # noqa: ASYNC110 - a process is no Event
+        process = self._process
+        assert process, "not started"
+        while (code := process.poll()) is None:  # noqa: ASYNC110 - a process is no Event
             await asyncio.sleep(0.1)
         return code
 
