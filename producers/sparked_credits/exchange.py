@@ -15,6 +15,7 @@ from dataclasses import replace
 from secrets import token_hex
 from typing import Any, Self
 
+from pydantic_core import to_json
 from redis.exceptions import AskError, ClusterDownError, MovedError, RedisError, ResponseError, TryAgainError
 
 from sparked_credits.errors import QueueFull, StoreRefused, Unavailable, describe, refusal, store_errors
@@ -203,7 +204,7 @@ class Exchange:
         self._has_waiters.set()
         return waiter
 
-    def _body(self, waiter: Waiter, deadline_ms: float | None) -> str:
+    def _body(self, waiter: Waiter, deadline_ms: float | None) -> bytes:
         """The intent as the queue holds it. Numbers are strings, for Lua would read them as doubles."""
         intent = waiter.intent
         body = {
@@ -221,7 +222,7 @@ class Exchange:
         }
         if deadline_ms is not None:
             body["deadline"] = str(math.floor(deadline_ms))
-        return json.dumps(body, ensure_ascii=False, separators=(",", ":"))
+        return to_json(body)
 
     async def _outcome(self, waiter: Waiter) -> Receipt | None:
         try:
