@@ -32,7 +32,9 @@ async def _check_shard(store: Store, keys: Keys, shard: int) -> None:
 
 
 async def _check_account(store: Store, keys: Keys, shard: int, user: str, names: set[str]) -> int:
-    account = {k.decode(): v.decode() for k, v in (await store.command("HGETALL", keys.account(shard, user))).items()}
+    account = {
+        k.decode(): v.decode() for k, v in (await store.command("HGETALL", keys.account(shard, user))).items()
+    }
     entries = [
         (entry_id.decode(), {k.decode(): v.decode() for k, v in fields.items()})
         for entry_id, fields in await store.command("XRANGE", keys.entries(shard, user), "-", "+")
@@ -55,7 +57,12 @@ async def _check_account(store: Store, keys: Keys, shard: int, user: str, names:
 
 
 async def _check_receipts(
-    store: Store, keys: Keys, shard: int, user: str, entries: list[tuple[str, dict[str, str]]], names: set[str]
+    store: Store,
+    keys: Keys,
+    shard: int,
+    user: str,
+    entries: list[tuple[str, dict[str, str]]],
+    names: set[str],
 ) -> None:
     """One entry for each applied receipt, and one applied receipt for each entry."""
     wanted = Counter(keys.receipt(shard, user, fields["origin"], fields["key"]) for _, fields in entries)

@@ -7,6 +7,7 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
@@ -49,7 +50,7 @@ async def cluster(folder: Path, primaries: int = 3) -> AsyncIterator[list[Embedd
             )
             for number in range(primaries)
         ]
-        clients = [Redis(host="127.0.0.1", port=node.port) for node in nodes]
+        clients: list[Any] = [Redis(host="127.0.0.1", port=node.port) for node in nodes]
         for number, client in enumerate(clients):
             first, after = number * SLOTS // primaries, (number + 1) * SLOTS // primaries
             await client.execute_command("CLUSTER", "ADDSLOTSRANGE", first, after - 1)

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -112,7 +113,9 @@ async def _fund_minimal(url: str, users: list[str]) -> None:
 # The store's own time
 
 
-async def _server_side(store: Store, url: str, data: Path, users: list[str], *, rounds: int) -> dict[str, Any]:
+async def _server_side(
+    store: Store, url: str, data: Path, users: list[str], *, rounds: int
+) -> dict[str, Any]:
     """Full queues drained by our script and by the minimal one in turn: server µs, and what a charge leaves."""
     mine: list[float] = []
     limits: list[float] = []
@@ -151,16 +154,20 @@ async def _open_accounts(store: Store, url: str, data: Path, users: list[str]) -
 async def _drain_ours(store: Store, url: str, data: Path, users: list[str], credits_: Credits) -> float:
     """Server µs per charge of our script, in a worker, on full queues."""
     intents = [
-        ChargeIntent(user=users[n % len(users)], key=str(uuid4()), amount=1, action=ACTION, metadata=dict(METADATA))
+        ChargeIntent(
+            user=users[n % len(users)], key=str(uuid4()), amount=1, action=ACTION, metadata=dict(METADATA)
+        )
         for n in range(ROUND_CHARGES)
     ]
     for start in range(0, len(intents), 1000):
-        await asyncio.gather(*(credits_.enqueue(intent, timeout=60) for intent in intents[start : start + 1000]))
+        await asyncio.gather(
+            *(credits_.enqueue(intent, timeout=60) for intent in intents[start : start + 1000])
+        )
     await store.command("CONFIG", "RESETSTAT")
     worker = Worker(url, witness=data / "worker.json")
     running = asyncio.create_task(worker.run())
     queues = [("XLEN", Keys().intents(shard)) for shard in range(SHARDS)]
-    while any(await store.commands(queues)):
+    while any(await store.commands(queues)):  # noqa: ASYNC110 - the queues are another process's
         await asyncio.sleep(0.05)
     worker.stop()
     await running
@@ -190,18 +197,21 @@ async def _drain_minimal(store: Store, users: list[str]) -> tuple[float, list[fl
 
 
 async def _script_micros(store: Store) -> float:
-    stats = await store.command("INFO", "commandstats")
-    return float(sum(stats[f"cmdstat_{name}"]["usec"] for name in ("evalsha", "eval") if f"cmdstat_{name}" in stats))
+    stats: dict[str, Any] = await store.command("INFO", "commandstats")
+    return float(
+        sum(stats[f"cmdstat_{name}"]["usec"] for name in ("evalsha", "eval") if f"cmdstat_{name}" in stats)
+    )
 
 
 async def _memory(store: Store) -> int:
-    return int((await store.command("INFO", "memory"))["used_memory"])
+    memory: dict[str, Any] = await store.command("INFO", "memory")
+    return int(memory["used_memory"])
 
 
 async def _idle_share(worker: Process, seconds: float) -> float | None:
     """The share of a core that an idle worker with all shards uses; None where /proc does not tell."""
     stat = Path(f"/proc/{worker.pid}/stat")
-    if not stat.exists():
+    if sys.platform != "linux":
         return None
     before = _ticks(stat)
     await asyncio.sleep(seconds)
@@ -238,7 +248,11 @@ def table(result: dict[str, Any]) -> Group:
         ways.add_column(heading, justify="right")
     for row in result["rows"]:
         ways.add_row(
-            row["way"], str(row["callers"]), f"{row['per_s']:,.0f}", f"{row['p50_ms']:.2f}", f"{row['p99_ms']:.2f}"
+            row["way"],
+            str(row["callers"]),
+            f"{row['per_s']:,.0f}",
+            f"{row['p50_ms']:.2f}",
+            f"{row['p99_ms']:.2f}",
         )
     targets = Table("what", title="Targets")
     for heading in ("measured", "target", ""):
@@ -247,7 +261,9 @@ def table(result: dict[str, Any]) -> Group:
         if measured is not None:
             met = measured >= bound if at_least else measured <= bound
             sign = "≥" if at_least else "≤"
-            targets.add_row(what, f"{measured:g}", f"{sign} {bound:g}", "[green]met" if met else "[red]missed")
+            targets.add_row(
+                what, f"{measured:g}", f"{sign} {bound:g}", "[green]met" if met else "[red]missed"
+            )
     times = f"server time per charge: {result['server_us_per_charge']} µs, minimal {result['limit_us_per_charge']} µs"
     return Group(ways, targets, times)
 

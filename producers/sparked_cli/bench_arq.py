@@ -25,7 +25,7 @@ async def _serve(url: str) -> None:
     worker = Worker(
         functions=[func(charge, name="charge")],  # type: ignore[arg-type]
         redis_settings=RedisSettings.from_dsn(url),
-        on_startup=_ready,
+        on_startup=_ready,  # type: ignore[arg-type]
         poll_delay=0.01,
         max_jobs=10,
         keep_result=60,

@@ -19,9 +19,9 @@ Charge = Callable[[], Awaitable[object]]
 """One charge: returns once its outcome is known."""
 
 ACTION = "chat_message"
-METADATA = {"app": "chat.sparked.world"}
-METADATA_TEXT = '{"app":"chat.sparked.world"}..'
-"""30 bytes."""
+METADATA = {"app": "canvas.sparked.world"}
+METADATA_TEXT = '{"app":"canvas.sparked.world"}'
+"""The same 30 bytes in all ways."""
 
 # The four writes' work of a charge and nothing else: replay check, balance, entry, receipt.
 MINIMAL = """#!lua
@@ -87,7 +87,7 @@ async def ours(url: str, users: list[str]) -> AsyncIterator[Charge]:
 
 @asynccontextmanager
 async def direct(url: str, users: list[str]) -> AsyncIterator[Charge]:
-    """(b) One EVALSHA per charge. 64 connections: the best of 16, 64, 256 and one per caller, as measured."""
+    """(b) One EVALSHA per charge. 64 connections served more than 16, 256 or one per caller."""
     next_user = spread(users)
     pool = BlockingConnectionPool.from_url(url, max_connections=64, timeout=None)
     client: Any = Redis(connection_pool=pool)

@@ -352,9 +352,8 @@ def bench(
     as_json: AsJson = False,
 ) -> None:
     """Charges per second beside three other ways, in one run, as ratios."""
-    from sparked_cli import bench as measured
+    from sparked_cli.bench import bench as measure
+    from sparked_cli.bench import table
 
-    result = finish(
-        measured.bench(quick=quick, report=lambda line: err.print(line, style="dim")), as_json=as_json
-    )
-    say(measured.table(result), result, as_json=as_json)
+    result = finish(measure(quick=quick, report=lambda line: err.print(line, style="dim")), as_json=as_json)
+    say(table(result), result, as_json=as_json)

@@ -43,4 +43,5 @@ async def main(url: str, namespace: str, witness: str, when: str, number: int) -
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:5], int(sys.argv[5])))
+    _, url, namespace, witness, when, number = sys.argv
+    asyncio.run(main(url, namespace, witness, when, int(number)))

@@ -19,7 +19,9 @@ pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
 
 @pytest.mark.parametrize("url", ["valkey"], indirect=True)
 @pytest.mark.parametrize("when", ["before", "during", "after"])
-async def test_a_worker_killed_around_any_of_its_calls_loses_and_doubles_nothing(idle: System, when: str) -> None:
+async def test_a_worker_killed_around_any_of_its_calls_loses_and_doubles_nothing(
+    idle: System, when: str
+) -> None:
     """Fault 1: one kill for each call of a run, then a successor."""
     process = await start_process(idle)
     users = await opened(idle, 5)
@@ -29,13 +31,14 @@ async def test_a_worker_killed_around_any_of_its_calls_loses_and_doubles_nothing
         for number in range(1, rounds(8, 60)):
             doomed = await start_process(idle, when, number)
             running = asyncio.create_task(traffic.run(app, 60, 6, f"{when}-{number}"))
-            async with asyncio.timeout(30):
-                await wait_until(lambda d=doomed, r=running: d.returncode is not None or r.done(), within_s=30)  # type: ignore[misc]
+            dead = asyncio.create_task(doomed.wait())
+            await asyncio.wait({dead, running}, return_when=asyncio.FIRST_COMPLETED, timeout=30)
             successor = await start_process(idle)
             async with asyncio.timeout(30):
                 await running
             await end_process(successor)
             await end_process(doomed)
+            await dead
         await traffic.check(app)
 
 

@@ -4,6 +4,7 @@ import asyncio
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
@@ -153,20 +154,22 @@ async def test_a_slot_in_migration_halves_no_charge(tmp_path: Path) -> None:
             await check_ledger(system.store, system.keys, SHARDS)
 
 
-async def _hold_and_let_go(nodes: list[EmbeddedStore], keys: Keys, shard: int, app: Credits, user: str) -> None:
-    clients = [Redis(host="127.0.0.1", port=node.port) for node in nodes]
+async def _hold_and_let_go(
+    nodes: list[EmbeddedStore], keys: Keys, shard: int, app: Credits, user: str
+) -> None:
+    clients: list[Any] = [Redis(host="127.0.0.1", port=node.port) for node in nodes]
     try:
-        slot = await clients[0].execute_command("CLUSTER", "KEYSLOT", keys.meta(shard))  # type: ignore[no-untyped-call]
+        slot = await clients[0].execute_command("CLUSTER", "KEYSLOT", keys.meta(shard))
         source, target = await _source_and_target(clients, slot)
-        ids = [(await client.execute_command("CLUSTER", "MYID")).decode() for client in (source, target)]  # type: ignore[no-untyped-call]
-        await target.execute_command("CLUSTER", "SETSLOT", slot, "IMPORTING", ids[0])  # type: ignore[no-untyped-call]
-        await source.execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", ids[1])  # type: ignore[no-untyped-call]
+        ids = [(await client.execute_command("CLUSTER", "MYID")).decode() for client in (source, target)]
+        await target.execute_command("CLUSTER", "SETSLOT", slot, "IMPORTING", ids[0])
+        await source.execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", ids[1])
         before = await app.balance(user)
         with pytest.raises(Unavailable):
             await app.charge(user, 1, action="x", key="held", timeout=0.5)
         assert await app.balance(user) == before
         for client in (source, target):
-            await client.execute_command("CLUSTER", "SETSLOT", slot, "STABLE")  # type: ignore[no-untyped-call]
+            await client.execute_command("CLUSTER", "SETSLOT", slot, "STABLE")
     finally:
         for client in clients:
             await client.aclose()
@@ -174,7 +177,7 @@ async def _hold_and_let_go(nodes: list[EmbeddedStore], keys: Keys, shard: int, a
         await app.charge(user, 1, action="x", key="held", timeout=10)
 
 
-async def _source_and_target(clients: list[Redis], slot: int) -> tuple[Redis, Redis]:
+async def _source_and_target(clients: list[Any], slot: int) -> tuple[Any, Any]:
     number = min(slot * len(clients) // 16384, len(clients) - 1)
     return clients[number], clients[(number + 1) % len(clients)]
 

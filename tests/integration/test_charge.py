@@ -59,7 +59,9 @@ async def test_the_same_key_in_another_app_is_another_charge(system: System) -> 
 
 
 @pytest.mark.parametrize(("amount", "action"), [(11, "chat_message"), (10, "canvas_generation")])
-async def test_another_payload_under_a_used_key_is_a_conflict(system: System, amount: int, action: str) -> None:
+async def test_another_payload_under_a_used_key_is_a_conflict(
+    system: System, amount: int, action: str
+) -> None:
     await open_with(system, "ada", 100)
     async with system.credits() as app:
         await app.charge("ada", 10, action="chat_message", key="k1")
@@ -106,11 +108,14 @@ async def test_malformed_arguments_write_nothing_and_leave_the_key_free(system: 
         assert (await app.charge("ada", 10, action="x", key="k1")).available == 90
 
 
-async def test_of_a_thousand_charges_at_once_exactly_as_many_succeed_as_there_are_credits(system: System) -> None:
+async def test_of_a_thousand_charges_at_once_exactly_as_many_succeed_as_there_are_credits(
+    system: System,
+) -> None:
     await open_with(system, "ada", 40)
     async with system.credits() as app:
         outcomes = await asyncio.gather(
-            *(app.charge("ada", 1, action="x", key=f"k{n}", timeout=20) for n in range(1000)), return_exceptions=True
+            *(app.charge("ada", 1, action="x", key=f"k{n}", timeout=20) for n in range(1000)),
+            return_exceptions=True,
         )
     assert sum(isinstance(outcome, Receipt) for outcome in outcomes) == 40
     assert sum(isinstance(outcome, InsufficientCredits) for outcome in outcomes) == 960

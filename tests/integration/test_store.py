@@ -92,7 +92,9 @@ async def test_a_shard_behind_its_witness_is_halted_until_the_loss_is_accepted(i
         ("maxmemory-policy", "allkeys-lru", "evicts keys"),
     ],
 )
-async def test_a_store_that_may_forget_is_refused(tmp_path: Path, name: str, value: str, complaint: str) -> None:
+async def test_a_store_that_may_forget_is_refused(
+    tmp_path: Path, name: str, value: str, complaint: str
+) -> None:
     async with EmbeddedStore(tmp_path, settings={name: value}) as embedded, Store(embedded.url) as store:
         await initialise(store, Keys())
         with pytest.raises(StoreRefused, match=complaint):
@@ -100,7 +102,10 @@ async def test_a_store_that_may_forget_is_refused(tmp_path: Path, name: str, val
 
 
 async def test_weak_durability_can_be_accepted(tmp_path: Path) -> None:
-    async with EmbeddedStore(tmp_path, settings={"appendfsync": "everysec"}) as embedded, Store(embedded.url) as store:
+    async with (
+        EmbeddedStore(tmp_path, settings={"appendfsync": "everysec"}) as embedded,
+        Store(embedded.url) as store,
+    ):
         await initialise(store, Keys())
         worker = Worker(embedded.url, witness=tmp_path / "w.json", weak_durability=True)
         running = asyncio.create_task(worker.run())

@@ -104,7 +104,8 @@ async def test_what_cannot_be_read_becomes_a_dead_letter_and_the_shard_goes_on(
 
 
 @pytest.mark.parametrize(
-    "body", ["", "no json", "[1, 2]", "null", b"\xff\xfe", "[" * 5000, '{"v": 1}', "1" * 400, '{"v":1,"user":NaN}']
+    "body",
+    ["", "no json", "[1, 2]", "null", b"\xff\xfe", "[" * 5000, '{"v": 1}', "1" * 400, '{"v":1,"user":NaN}'],
 )
 async def test_what_is_not_an_intent_at_all_becomes_a_dead_letter(system: System, body: str | bytes) -> None:
     async with system.admin() as admin:

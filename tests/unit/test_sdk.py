@@ -1,0 +1,198 @@
+"""Keys, models, errors and intents, without a store."""
+
+import json
+from typing import Any
+
+import pytest
+from redis.exceptions import ConnectionError as StoreConnectionError
+from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
+
+import sparked_credits
+from sparked_credits import (
+    ChargeIntent,
+    CreditsError,
+    Entry,
+    InvalidIntent,
+    Receipt,
+    Rejected,
+    Status,
+    StoreRefused,
+    Unavailable,
+)
+from sparked_credits.errors import refusal, store_errors
+from sparked_credits.intents import METADATA_BYTES_MAX, GrantIntent, OpenIntent, checked_name
+from sparked_credits.keys import Keys, shard_of
+from sparked_credits.store import Store
+from sparked_workers.witness import Witness
+
+
+def test_the_root_exposes_its_public_face_and_nothing_else() -> None:
+    exposed = {
+        name
+        for name, value in vars(sparked_credits).items()
+        if not name.startswith("_") and not hasattr(value, "__path__") and type(value).__name__ != "module"
+    }
+    assert sparked_credits.__all__ == sorted(sparked_credits.__all__)
+    assert exposed == set(sparked_credits.__all__)
+
+
+@pytest.mark.parametrize(("user", "shard"), [("user_2abc", 15), ("ada", 8), ("grace", 3), ("ø", 12)])
+def test_a_user_never_moves_to_another_shard(user: str, shard: int) -> None:
+    assert shard_of(user, 16) == shard
+
+
+def test_all_keys_of_a_shard_carry_its_hash_tag() -> None:
+    keys = Keys("ns")
+    assert keys.receipt(7, "ada", "chat", "k:1") == "ns:{7}:receipt:ada:chat:k:1"
+    for name in (
+        keys.meta(7),
+        keys.intents(7),
+        keys.control(7),
+        keys.account(7, "ada"),
+        keys.entries(7, "ada"),
+    ):
+        assert name.startswith("ns:{7}:")
+
+
+CHARGE: dict[str, Any] = {"user": "ada", "key": "k1", "amount": 10, "action": "chat_message"}
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"amount": 0}, "amount: must be at least 1"),
+        ({"amount": -5}, "amount: must be at least 1"),
+        ({"amount": 1.5}, "amount: must be a whole number"),
+        ({"amount": True}, "amount: must be a whole number"),
+        ({"amount": "10"}, "amount: must be a whole number"),
+        ({"amount": 2**53}, "amount: must be a whole number"),
+        ({"amount": None}, "amount: must be a whole number"),
+        ({"user": ""}, "user: must be 1 to 128"),
+        ({"user": "a:b"}, "user: must be 1 to 128"),
+        ({"user": "a{b}"}, "user: must be 1 to 128"),
+        ({"user": "a b"}, "user: must be 1 to 128"),
+        ({"user": "a\n"}, "user: must be 1 to 128"),
+        ({"user": "a\u00a0b"}, "user: must be 1 to 128"),
+        ({"user": "a\u200bb"}, "user: must be 1 to 128"),
+        ({"user": "x" * 129}, "user: must be 1 to 128"),
+        ({"user": 7}, "user: must be 1 to 128"),
+        ({"key": ""}, "key: must be 1 to 255"),
+        ({"key": "a b"}, "key: must be 1 to 255"),
+        ({"key": "x" * 256}, "key: must be 1 to 255"),
+        ({"action": ""}, "action: must be 1 to 64"),
+        ({"action": 'x"y'}, "action: must be 1 to 64"),
+        ({"metadata": {1: 2}}, "metadata"),
+        ({"metadata": {"a": object()}}, "metadata"),
+        ({"colour": "red"}, "colour"),
+    ],
+)
+def test_a_malformed_intent_says_what_is_wrong_and_what_would_be_right(
+    change: dict[str, Any], complaint: str
+) -> None:
+    with pytest.raises(InvalidIntent, match=complaint):
+        ChargeIntent.checked(**{**CHARGE, **change})
+
+
+def test_the_largest_amount_is_two_to_the_53_less_one() -> None:
+    assert ChargeIntent.checked(**{**CHARGE, "amount": 2**53 - 1}).amount == 2**53 - 1
+
+
+def test_an_account_may_be_opened_with_nothing_but_nothing_cannot_be_granted() -> None:
+    assert OpenIntent.checked(user="ada", key="open", amount=0).amount == 0
+    with pytest.raises(InvalidIntent, match="at least 1"):
+        GrantIntent.checked(user="ada", key="g1", amount=0)
+
+
+def test_metadata_is_bounded_and_must_be_json() -> None:
+    with pytest.raises(InvalidIntent, match="at most 4096"):
+        ChargeIntent(**CHARGE, metadata={"a": "x" * METADATA_BYTES_MAX}).metadata_json()
+    with pytest.raises(InvalidIntent, match="metadata"):
+        ChargeIntent(**CHARGE, metadata={"a": float("nan")}).metadata_json()
+    with pytest.raises(InvalidIntent, match="metadata"):
+        ChargeIntent(**CHARGE, metadata={"a": "\ud800"}).metadata_json()
+    assert ChargeIntent(**CHARGE, metadata={"a": "ø"}).metadata_json() == '{"a":"ø"}'
+
+
+def test_a_name_that_is_not_text_is_refused() -> None:
+    with pytest.raises(InvalidIntent, match="app: must be"):
+        checked_name("app", None)
+
+
+def receipt(status: Status) -> Receipt:
+    stored = [1, status, "charge", 50, "canvas", 40, 0, 3, 1700000000000, "from a later version"]
+    return Receipt.from_stored("ada", "chat", "k1", stored, replayed=False)
+
+
+@pytest.mark.parametrize("status", [status for status in Status if status is not Status.APPLIED])
+def test_each_refusal_is_an_error_of_its_own(status: Status) -> None:
+    error = refusal(receipt(status))
+    assert isinstance(error, StoreRefused if status is Status.FOREIGN_EPOCH else Rejected)
+    assert type(error) is not Rejected
+    assert json.dumps(error.as_dict())
+
+
+def test_a_refusal_carries_what_was_required_and_available() -> None:
+    error = refusal(receipt(Status.INSUFFICIENT_CREDITS))
+    assert isinstance(error, Rejected)
+    assert (error.required, error.available) == (50, 40)
+    assert error.as_dict()["error"] == "InsufficientCredits"
+    assert (error.as_dict()["required"], error.as_dict()["available"]) == (50, 40)
+
+
+def test_an_entry_reads_what_later_versions_add() -> None:
+    fields = {
+        b"v": b"2",
+        b"kind": b"charge",
+        b"amount": b"-10",
+        b"posted": b"90",
+        b"action": b"x",
+        b"key": b"k",
+    }
+    entry = Entry.from_stored(
+        b"1700000000000-2", fields | {b"origin": b"chat", b"metadata": b"", b"lots": b"[]"}
+    )
+    assert (entry.at, entry.seq, entry.amount, dict(entry.metadata)) == (1700000000000, 2, -10, {})
+    assert json.dumps(entry.as_dict())
+
+
+@pytest.mark.parametrize(
+    "error",
+    [RedisError(), StoreConnectionError("gone"), OutOfMemoryError("OOM"), ReadOnlyError(""), ResponseError("x"),
+     OSError("broken"), TimeoutError()],
+)  # fmt: skip
+def test_the_stores_errors_stop_at_our_edge(error: Exception) -> None:
+    with (
+        pytest.raises(Unavailable, match="reading: the store did not answer") as raised,
+        store_errors("reading"),
+    ):
+        raise error
+    assert isinstance(raised.value, CreditsError)
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://h", "rediss://h", "valkey://h", "valkeys://h", "unix:///s", "redis+cluster://h"]
+)
+def test_each_scheme_that_is_promised_is_taken(url: str) -> None:
+    assert Store(url).is_cluster == ("cluster" in url)
+
+
+def test_a_password_in_a_url_never_reaches_an_error_message() -> None:
+    with pytest.raises(StoreRefused) as refused:
+        Store("ftp://ada:hunter2@host")
+    assert "hunter2" not in str(refused.value)
+
+
+def test_a_witness_keeps_the_highest_of_what_several_workers_saw(tmp_path: Any) -> None:
+    path = tmp_path / "deep" / "witness.json"
+    first, second = Witness(path, "e"), Witness(path, "e")
+    first.see(0, (0, 10))
+    first.save()
+    second.see(0, (0, 7))
+    second.see(1, (1, 3))
+    second.save()
+    assert [Witness(path, "e").mark(shard) for shard in (0, 1, 2)] == [(0, 10), (1, 3), (0, 0)]
+    with pytest.raises(StoreRefused, match="foreign"):
+        Witness(path, "another")
+    path.write_text("{")
+    with pytest.raises(StoreRefused, match="cannot be read"):
+        Witness(path, "e")
