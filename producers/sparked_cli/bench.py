@@ -230,7 +230,8 @@ def _ratios(rows: list[Row], server: dict[str, Any]) -> dict[str, float]:
     by = {(row["way"], row["callers"]): row for row in rows}
 
     def ratio(way: str, callers: int, field: str = "per_s") -> float:
-        return round(by["credits", callers][field] / by[way, callers][field], 2)
+        mine, theirs = float(by["credits", callers][field]), float(by[way, callers][field])
+        return round(mine / theirs, 2)
 
     return {
         "over_arq_at_1024": ratio("arq", 1024),

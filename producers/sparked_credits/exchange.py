@@ -102,7 +102,7 @@ class Exchange:
         self._tickets = 0
         self._waiters: dict[int, Waiter] = {}
         self._unsent: list[Waiter] = []
-        self._full: set[int] = set()
+        self._lengths: dict[int, int] = {}
         self._refused: StoreRefused | None = None
         self._stack = AsyncExitStack()
 
@@ -186,8 +186,10 @@ class Exchange:
         shard = shard_of(intent.user, self.identity.shards)
         if self._refused:
             raise self._refused
-        if shard in self._full or len(self._waiters) >= WAITERS_MAX:
+        length = self._lengths.get(shard, 0)
+        if length >= self._queue_max or len(self._waiters) >= WAITERS_MAX:
             raise QueueFull("the queue is full, nothing was sent: try again, with the same key, in a moment")
+        self._lengths[shard] = length + 1
         waiter = Waiter()
         self._tickets = waiter.ticket = self._tickets + 1
         waiter.intent = intent
@@ -257,17 +259,13 @@ class Exchange:
 
     async def _write(self, batch: list[Waiter]) -> list[Waiter]:
         """Put the intents into their queues at once; return those to be written again."""
-        shards = sorted({waiter.shard for waiter in batch})
         try:
-            replies = await self.store.commands(
-                [waiter.command for waiter in batch] + [("XLEN", self._stream(shard)) for shard in shards]
-            )
+            replies = await self.store.commands([waiter.command for waiter in batch])
         except (RedisError, OSError, TimeoutError) as error:
             _log.warning("writing %d intents failed, trying again: %s", len(batch), describe(error))
             return batch
-        self._note_lengths(shards, replies[len(batch) :])
         return [
-            waiter for waiter, reply in zip(batch, replies, strict=False) if self._is_unwritten(waiter, reply)
+            waiter for waiter, reply in zip(batch, replies, strict=True) if self._is_unwritten(waiter, reply)
         ]
 
     def _is_unwritten(self, waiter: Waiter, reply: object) -> bool:
@@ -283,17 +281,14 @@ class Exchange:
         return False
 
     async def _measure_queues(self, shards: Iterable[int]) -> None:
+        """Learn how long the queues are; between two measures each intent that is sent counts as waiting."""
         shards = list(shards)
-        self._note_lengths(
-            shards, await self.store.commands([("XLEN", self._stream(shard)) for shard in shards])
-        )
-
-    def _note_lengths(self, shards: Iterable[int], lengths: Iterable[object]) -> None:
+        lengths = await self.store.commands([("XLEN", self._stream(shard)) for shard in shards])
         for shard, length in zip(shards, lengths, strict=True):
-            if isinstance(length, int) and length >= self._queue_max:
-                self._full.add(shard)
-            else:
-                self._full.discard(shard)
+            if not length:
+                self._lengths.pop(shard, None)
+            elif isinstance(length, int):
+                self._lengths[shard] = length
 
     # Listening
 
@@ -402,8 +397,8 @@ class Exchange:
         async with asyncio.timeout(_READ_BACK_EVERY_S):
             if late:
                 await self._read_back(late)
-            if self._full:
-                await self._measure_queues(self._full)
+            if self._lengths:
+                await self._measure_queues(self._lengths)
             if now >= self._clock_read_at + _CLOCK_EVERY_S:
                 await self._read_clock()
 

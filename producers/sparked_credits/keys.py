@@ -73,7 +73,3 @@ class Keys:
     def replies(self, client: str) -> str:
         """Channel: outcomes for one connected client."""
         return f"{self.namespace}:replies:{client}"
-
-    def applied(self, shard: int) -> str:
-        """Channel: accounts whose numbers just changed."""
-        return f"{self.prefix(shard)}applied"

@@ -175,7 +175,6 @@ class Consumer:
             await call(connection, [("SCRIPT", "LOAD", APPLY.text)], COMMAND_TIMEOUT_S)
             return [], shards
         answers: dict[bytes, list[bytes]] = {}
-        publish: list[Command] = []
         more = []
         for each, reply in zip(owned, replies, strict=True):
             if isinstance(reply, Exception):
@@ -183,26 +182,22 @@ class Consumer:
                     more.append(each.shard)
                 continue
             each.alone = max(0, each.alone - 1)
-            if self._take_in(each, reply, answers, publish):
+            if self._take_in(each, reply, answers):
                 more.append(each.shard)
-        return _messages(self._keys, answers) + publish, more
+        return _messages(self._keys, answers), more
 
     def _command(self, owned: Ownership) -> Command:
         most = 1 if owned.alone else INTENTS_MAX
         meta = self._keys.meta(owned.shard)
         return APPLY.command([meta], self._epoch, owned.fence, most, self._clock_offset_ms)
 
-    def _take_in(
-        self, owned: Ownership, reply: Any, answers: dict[bytes, list[bytes]], publish: list[Command]
-    ) -> bool:
-        position, more, dead, changed, *said = reply
+    def _take_in(self, owned: Ownership, reply: Any, answers: dict[bytes, list[bytes]]) -> bool:
+        position, more, dead, *said = reply
         if position != owned.position:
             owned.position = position
             self._seen(owned)
         if dead:
             _log.error("shard %d: %d intents could not be read and are dead letters now", owned.shard, dead)
-        if changed:
-            publish.append(("PUBLISH", self._keys.applied(owned.shard), b"[" + changed + b"]"))
         for client, answer in zip(said[::2], said[1::2], strict=True):
             answers.setdefault(client, []).append(answer)
         return bool(more)

@@ -4,7 +4,7 @@
 -- ARGV[2]  fence of the calling worker
 -- ARGV[3]  intents to decide at most, 1 to 128
 -- ARGV[4]  ms added to the store's clock; 0 but in tests
--- Returns {position, 1 if more is waiting else 0, dead letters, changed accounts, client, answers, client, …}
+-- Returns {position, 1 if more is waiting else 0, dead letters, client, answers, client, …}
 -- Errors FOREIGN, SUPERSEDED: nothing was written.
 -- intent_expired: receipt.
 -- idempotency_conflict: nothing.
@@ -18,17 +18,17 @@ end
 
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000) + tonumber(ARGV[4])
+local now_text = whole(now)
 local dead = 0
-local changed = {}
 
 -- Writes an applied intent. Totals first: of these four, only that one can fail (at 2^63).
 local function write(intent, kind, account)
   local user = intent.user
   local signed = kind.sign < 0 and '-' .. intent.amount or intent.amount
   local posted = whole((account and account.posted or 0) + tonumber(signed))
-  local held = whole(account and account.held or 0)
+  local held = account and account.held_text or '0'
   local seq = whole((account and account.seq or 0) + 1)
-  local at = whole(math.max(account and account.at or 0, now))
+  local at = account and account.at > now and whole(account.at) or now_text
   local receipt = receipt_json('applied', intent, posted, held, seq, at)
   -- Writes.
   redis.call('HINCRBY', prefix .. 'totals', kind.total, intent.amount)
@@ -42,7 +42,6 @@ local function write(intent, kind, account)
     'amount', signed, 'posted', posted, 'action', intent.action, 'key', intent.key, 'origin', intent.origin,
     'metadata', intent.metadata)
   redis.call('SET', receipt_key(intent), receipt)
-  changed[#changed + 1] = '["' .. user .. '",' .. posted .. ',' .. held .. ',' .. seq .. ']'
   return receipt
 end
 
@@ -92,7 +91,7 @@ local function drain(stream, most)
     else
       dead = dead + 1
       bury(stream, waiting[i][1], raw, reason)
-      answer(unread, 0, '[1,"malformed","unknown",0,"unknown",0,0,0,' .. whole(now) .. ']')
+      answer(unread, 0, '[1,"malformed","unknown",0,"unknown",0,0,0,' .. now_text .. ']')
     end
   end
   if #waiting > count then
@@ -112,7 +111,7 @@ if decided > 0 then
   position = redis.call('HINCRBY', KEYS[1], 'position', decided)
 end
 
-local reply = { position, (more or more_intents) and 1 or 0, dead, table.concat(changed, ',') }
+local reply = { position, (more or more_intents) and 1 or 0, dead }
 for client, said in pairs(answers) do
   reply[#reply + 1] = client
   reply[#reply + 1] = table.concat(said, ',')

@@ -37,6 +37,7 @@ local function read_account(user)
   return {
     posted = tonumber(fields[1]),
     held = tonumber(fields[2]),
+    held_text = fields[2],
     seq = tonumber(fields[3]),
     state = fields[4],
     at = tonumber(fields[5]),
