@@ -28,7 +28,9 @@ async def _check_shard(store: Store, keys: Keys, shard: int) -> None:
     totals = await store.command("HGETALL", keys.totals(shard))
     granted, charged = (int(totals.get(field, 0)) for field in (b"granted", b"charged"))
     assert granted - charged == posted, f"shard {shard}: {granted} - {charged} != {posted}"
-    assert await store.command("XLEN", keys.intents(shard)) == 0, "an intent was left in the queue"
+    for queue in (keys.intents(shard), keys.control(shard)):
+        assert await store.command("XLEN", queue) == 0, f"an intent was left in {queue}"
+    assert await store.command("PTTL", keys.lease(shard)) != -1, "a lease without an end"
 
 
 async def _check_account(store: Store, keys: Keys, shard: int, user: str, names: set[str]) -> int:

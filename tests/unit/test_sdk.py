@@ -44,6 +44,8 @@ def test_a_user_never_moves_to_another_shard(user: str, shard: int) -> None:
 def test_all_keys_of_a_shard_carry_its_hash_tag() -> None:
     keys = Keys("ns")
     assert keys.receipt(7, "ada", "chat", "k:1") == "ns:{7}:receipt:ada:chat:k:1"
+    # lua/shard.lua takes a shard's prefix from the name of its meta key.
+    assert keys.meta(7) == keys.prefix(7) + "meta"
     for name in (
         keys.meta(7),
         keys.intents(7),
