@@ -9,6 +9,7 @@ import pytest
 from sparked_credits import IntentFailed, InvalidIntent, Receipt, Status
 from sparked_credits.identity import identify
 from sparked_credits.keys import shard_of
+from sparked_workers import Worker
 from sparked_workers.consumer import Consumer, Ownership
 from tests.conftest import SHARDS, System
 from tests.waiting import wait_until
@@ -46,10 +47,12 @@ async def test_a_stopped_worker_gives_its_leases_up_at_once(idle: System) -> Non
 
 
 async def test_stopping_twice_or_before_the_start_is_safe(idle: System) -> None:
-    worker = await idle.start_worker()
+    worker = Worker(idle.url, namespace=idle.keys.namespace, witness=idle.witness)
     worker.stop()
     worker.stop()
-    await idle.stop_worker(worker)
+    async with asyncio.timeout(5):
+        await worker.run()
+    assert await fences(idle) == [None] * SHARDS
 
 
 async def dead_letters(system: System, user: str) -> list[dict[str, str]]:
