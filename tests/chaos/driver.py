@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sparked_credits import Credits, InsufficientCredits, Unavailable
-from tests.chaos.killed_worker import LEASE_MS
 from tests.conftest import System
 
 LONG = os.environ.get("CREDITS_CHAOS") == "long"
@@ -101,6 +100,3 @@ async def opened(system: System, users: int, credits_: int = 1_000_000) -> list[
     async with system.admin() as admin:
         await asyncio.gather(*(admin.open_account(name, initial=credits_, timeout=20) for name in names))
     return names
-
-
-__all__ = ["LEASE_MS", "LONG", "Traffic", "end_process", "opened", "rounds", "seeded", "start_process"]
