@@ -1,5 +1,7 @@
 """The loop that a charge is decided in: wait for intents, apply them in one script call, publish the answers.
 
+It also ends holds and lots whose time has come, which needs no intent.
+
 A turn writes once and reads once: it publishes the answers of the turn before, then asks for the next intents.
 On a single server one consumer serves all shards of its worker; a Cluster takes one consumer per shard, for a
 command may not name keys of two slots.
@@ -7,6 +9,7 @@ command may not name keys of two slots.
 
 import asyncio
 import logging
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,7 +21,6 @@ from redis.exceptions import (
     ClusterDownError,
     MasterDownError,
     MovedError,
-    NoScriptError,
     OutOfMemoryError,
     ReadOnlyError,
     RedisError,
@@ -29,7 +31,7 @@ from redis.exceptions import (
 from sparked_credits.errors import describe
 from sparked_credits.keys import Keys
 from sparked_credits.store import COMMAND_TIMEOUT_S, Command, Connection, Store, call
-from sparked_workers.scripts import APPLY, BURY
+from sparked_workers.scripts import LEDGER
 
 INTENTS_MAX = 128
 """Intents decided in one script call: a few ms, in which the store serves nobody else."""
@@ -37,6 +39,9 @@ INTENTS_MAX = 128
 SHARDS_A_TURN = 4
 """Shards applied before their answers are published, so that callers work on these while the store applies the
 next: at 1 024 callers over 16 shards, 4 at a time served a fifth more charges than all at once."""
+
+ACCOUNTS_A_LAPSE = 32
+"""Accounts whose holds and lots are ended in one script call."""
 
 _BLOCK_MS = 2000
 _RETRY_S = 0.2
@@ -71,6 +76,8 @@ class Ownership:
     """Loop time until which the shard is left alone, after the store refused it."""
     alone: int = 0
     """Intents yet to be applied one by one, after a batch failed, to find the one that fails."""
+    due_at: float = math.inf
+    """Loop time at which the next hold or lot of the shard ends."""
 
 
 class Consumer:
@@ -131,6 +138,7 @@ class Consumer:
             news: list[Command] = []
             backlog = list(self._owned)
             while not self._stopping and self._owned:
+                await self._lapse(connection)
                 if backlog:
                     news, backlog = await self._apply(connection, news, backlog)
                 else:
@@ -150,6 +158,9 @@ class Consumer:
         block_ms = _BLOCK_MS
         if len(rested) < len(self._owned):
             block_ms = int(_RETRY_S * 1000)
+        soonest = min((self._owned[shard].due_at for shard in rested), default=math.inf)
+        if soonest < math.inf:
+            block_ms = min(block_ms, max(1, math.ceil((soonest - now) * 1000)))
         if not rested:
             await call(connection, news, COMMAND_TIMEOUT_S)
             await asyncio.sleep(_RETRY_S)
@@ -176,8 +187,8 @@ class Consumer:
         owned = [self._owned[shard] for shard in shards if shard in self._owned]
         commands = [self._command(each) for each in owned]
         replies = (await call(connection, [*news, *commands], COMMAND_TIMEOUT_S))[len(news) :]
-        if any(isinstance(reply, NoScriptError) for reply in replies):
-            await call(connection, [("SCRIPT", "LOAD", APPLY.text)], COMMAND_TIMEOUT_S)
+        if any(LEDGER.is_unknown(reply) for reply in replies):
+            await _load(connection)
             return [], [*shards, *later]
         answers: dict[bytes, list[bytes]] = {}
         more = []
@@ -194,10 +205,11 @@ class Consumer:
     def _command(self, owned: Ownership) -> Command:
         most = 1 if owned.alone else INTENTS_MAX
         meta = self._keys.meta(owned.shard)
-        return APPLY.command([meta], self._epoch, owned.fence, most, self._clock_offset_ms)
+        return LEDGER.call("apply", [meta], self._epoch, owned.fence, most, self._clock_offset_ms)
 
     def _take_in(self, owned: Ownership, reply: Any, answers: dict[bytes, list[bytes]]) -> bool:
-        position, more, dead, *said = reply
+        position, more, dead, due_ms, *said = reply
+        self._learn_due(owned, due_ms)
         if position != owned.position:
             owned.position = position
             self._seen(owned)
@@ -207,21 +219,43 @@ class Consumer:
             answers.setdefault(client, []).append(answer)
         return bool(more)
 
+    # What ends by itself
+
+    def _learn_due(self, owned: Ownership, due_ms: int) -> None:
+        owned.due_at = asyncio.get_running_loop().time() + due_ms / 1000 if due_ms >= 0 else math.inf
+
+    async def _lapse(self, connection: Connection) -> None:
+        """End the holds and lots that are due; accounts beyond the bound of one call wait for the next turn."""
+        now = asyncio.get_running_loop().time()
+        due = [owned for owned in self._owned.values() if owned.due_at <= now >= owned.not_before]
+        if due:
+            commands = [self._lapse_command(owned, ACCOUNTS_A_LAPSE) for owned in due]
+            for owned, reply in zip(due, await call(connection, commands, COMMAND_TIMEOUT_S), strict=True):
+                await self._lapsed(connection, owned, reply)
+
+    def _lapse_command(self, owned: Ownership, accounts: int) -> Command:
+        meta = self._keys.meta(owned.shard)
+        return LEDGER.call("lapse", [meta], self._epoch, owned.fence, accounts, self._clock_offset_ms)
+
+    async def _lapsed(self, connection: Connection, owned: Ownership, reply: Any) -> None:
+        if LEDGER.is_unknown(reply):
+            await _load(connection)
+        elif not isinstance(reply, Exception):
+            self._learn_due(owned, reply[0])
+        elif not self._refused_for_now(owned, reply):
+            # One account must not keep those of others from ending: it is passed over, until its next intent.
+            _log.critical("shard %d: ending what is due of an account failed: %s", owned.shard, describe(reply))
+            await call(connection, [self._lapse_command(owned, 0)], COMMAND_TIMEOUT_S)
+
+    # Failing
+
     async def _failed(
         self, connection: Connection, owned: Ownership, error: Exception, answers: dict[bytes, list[bytes]]
     ) -> bool:
         """Deal with a shard whose script call failed; return whether to call it again at once."""
+        if self._refused_for_now(owned, error):
+            return False
         text = describe(error)
-        if text.startswith(("SUPERSEDED", "FOREIGN")):
-            _log.warning("shard %d: given up: %s", owned.shard, text)
-            self._owned.pop(owned.shard, None)
-            return False
-        if isinstance(error, (MovedError, AskError)):
-            raise error
-        if isinstance(error, _NOT_NOW) or _NOT_NOW_WORDS.search(text):
-            _log.warning("shard %d: the store refuses for now: %s", owned.shard, text)
-            owned.not_before = asyncio.get_running_loop().time() + _RETRY_S
-            return False
         _log.error("shard %d: applying failed: %s", owned.shard, text)
         if owned.alone:
             await self._bury(connection, owned, text, answers)
@@ -229,11 +263,26 @@ class Consumer:
             owned.alone = INTENTS_MAX
         return True
 
+    def _refused_for_now(self, owned: Ownership, error: Exception) -> bool:
+        """Give up a shard that belongs to another, or leave one alone for a while; False if neither is the reason."""
+        text = describe(error)
+        if text.startswith(("SUPERSEDED", "FOREIGN")):
+            _log.warning("shard %d: given up: %s", owned.shard, text)
+            self._owned.pop(owned.shard, None)
+            return True
+        if isinstance(error, (MovedError, AskError)):
+            raise error
+        if isinstance(error, _NOT_NOW) or _NOT_NOW_WORDS.search(text):
+            _log.warning("shard %d: the store refuses for now: %s", owned.shard, text)
+            owned.not_before = asyncio.get_running_loop().time() + _RETRY_S
+            return True
+        return False
+
     async def _bury(
         self, connection: Connection, owned: Ownership, reason: str, answers: dict[bytes, list[bytes]]
     ) -> None:
-        command = BURY.command([self._keys.meta(owned.shard)], self._epoch, owned.fence, reason[:500])
-        (reply,) = await call(connection, [BURY.whole(command)], COMMAND_TIMEOUT_S)
+        command = LEDGER.call("bury", [self._keys.meta(owned.shard)], self._epoch, owned.fence, reason[:500])
+        (reply,) = await call(connection, [command], COMMAND_TIMEOUT_S)
         if isinstance(reply, Exception):
             raise reply
         frozen, *said = reply or [0]
@@ -241,6 +290,13 @@ class Consumer:
             _log.critical("shard %d: an intent was half written; its account is frozen", owned.shard)
         for client, answer in zip(said[::2], said[1::2], strict=True):
             answers.setdefault(client, []).append(answer)
+
+
+async def _load(connection: Connection) -> None:
+    """Tell the server what to run; where it refuses, that is raised, and tried again after a pause."""
+    (reply,) = await call(connection, [LEDGER.load()], COMMAND_TIMEOUT_S)
+    if isinstance(reply, Exception):
+        raise reply
 
 
 def _messages(keys: Keys, answers: Mapping[bytes, list[bytes]]) -> list[Command]:

@@ -4,8 +4,11 @@
 -- ARGV[2]  fence of the calling worker
 -- ARGV[3]  intents to decide at most, 1 to 128
 -- ARGV[4]  ms added to the store's clock; 0 but in tests
--- Returns {position, 1 if more is waiting else 0, dead letters, client, answers, client, …}
+-- Returns {position, 1 if more is waiting else 0, dead letters, ms until something is due or -1, client, answers, …}
 -- Errors FOREIGN, SUPERSEDED: nothing was written.
+-- account_not_found: receipt.
+-- account_frozen: receipt.
+-- account_closed: receipt.
 -- intent_expired: receipt.
 -- idempotency_conflict: nothing.
 -- foreign_epoch: nothing.
@@ -15,71 +18,82 @@ local position, not_owner = check_owner(ARGV[1], ARGV[2])
 if not position then
   return not_owner
 end
-
-local time = redis.call('TIME')
-local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000) + tonumber(ARGV[4])
-local now_text = whole(now)
+read_clock(ARGV[4])
 local dead = 0
-
--- Writes an applied intent. Totals first: of these four, only that one can fail (at 2^63).
-local function write(intent, kind, account)
-  local user = intent.user
-  local signed = kind.sign < 0 and '-' .. intent.amount or intent.amount
-  local posted = whole((account and account.posted or 0) + tonumber(signed))
-  local held = account and account.held_text or '0'
-  local seq = whole((account and account.seq or 0) + 1)
-  local at = account and account.at > now and whole(account.at) or now_text
-  local receipt = receipt_json('applied', intent, posted, held, seq, at)
-  -- Writes.
-  redis.call('HINCRBY', prefix .. 'totals', kind.total, intent.amount)
-  if account then
-    redis.call('HSET', prefix .. 'account:' .. user, 'posted', posted, 'seq', seq, 'at', at)
-  else
-    redis.call('HSET', prefix .. 'account:' .. user, 'v', 1, 'posted', posted, 'held', 0, 'seq', seq,
-      'state', 'open', 'at', at)
-  end
-  redis.call('XADD', prefix .. 'entries:' .. user, at .. '-' .. seq, 'v', 1, 'kind', intent.kind,
-    'amount', signed, 'posted', posted, 'action', intent.action, 'key', intent.key, 'origin', intent.origin,
-    'metadata', intent.metadata)
-  redis.call('SET', receipt_key(intent), receipt)
-  return receipt
-end
 
 -- The stored receipt answers for its key for ever; another payload under the key is a conflict.
 local function replay(intent, stored)
-  local kind, amount, action = string.match(stored, '^%[%d+,"[%l_]+","(%l+)",(%d+),"([^"]*)"')
-  if kind == intent.kind and amount == intent.amount and action == intent.action then
+  if is_same_payload(intent, stored) then
     return answer(intent, 1, stored)
   end
-  answer(intent, 0, (string.gsub(stored, '"[%l_]+"', '"idempotency_conflict"', 1)))
+  answer(intent, 0, (gsub(stored, '"[%l_]+"', '"idempotency_conflict"', 1)))
+end
+
+local function refusal(kind, intent, account)
+  if intent.deadline and now > tonumber(intent.deadline) then return 'intent_expired' end
+  if not account and not kind.opens then return 'account_not_found' end
+  if account and account.state == 'closed' and not kind.closed then return 'account_closed' end
+  if account and account.state == 'frozen' and not kind.frozen then return 'account_frozen' end
+  return kind.refusal(intent, account)
+end
+
+local function refuse(kind, intent, account, receipt_name, status, details)
+  local receipt = refused_json(status, intent, account, details)
+  -- Writes.
+  if not kind.leaves_no_receipt and status ~= 'stale' then
+    call('SET', receipt_name, receipt)
+  end
+  if account and account.reached then
+    tell_reached(account, details)
+  end
+  answer(intent, 0, receipt)
+end
+
+local function apply(kind, intent, account, receipt_name)
+  local before = account and account.posted - account.held
+  -- Writes.
+  local details, opened = kind.effect(intent, account)
+  account = opened or account
+  if account.more then
+    expire_lots(account)
+    tell_crossed(account, before or 0)
+    save_more(account)
+  end
+  local receipt = receipt_json('applied', intent, account.posted_text, account.held_text, account.seq_text,
+    account.at_text or now_text, details)
+  if not kind.leaves_no_receipt then
+    call('SET', receipt_name, receipt)
+  end
+  answer(intent, 0, receipt)
 end
 
 local function decide(intent)
   if intent.epoch ~= ARGV[1] then
-    return answer(intent, 0, refused_json('foreign_epoch', intent, nil, now))
+    return answer(intent, 0, refused_json('foreign_epoch', intent))
   end
-  local stored = redis.call('GET', receipt_key(intent))
+  local kind = kinds[intent.kind]
+  local receipt_name = receipt_key(intent.user, intent.origin, intent.key)
+  local stored = not kind.leaves_no_receipt and call('GET', receipt_name)
   if stored then
     return replay(intent, stored)
   end
-  local kind = kinds[intent.kind]
   local account = read_account(intent.user)
-  local status = intent.deadline and now > tonumber(intent.deadline) and 'intent_expired'
-    or kind.refusal(intent, account)
-  if not status then
-    return answer(intent, 0, write(intent, kind, account))
+  -- Writes: what is due of the account is an effect of its own, before the intent's.
+  if account and account.due and account.due <= now then
+    run_timers(account)
   end
-  local receipt = refused_json(status, intent, account, now)
-  -- Writes.
-  redis.call('SET', receipt_key(intent), receipt)
-  answer(intent, 0, receipt)
+  local status, details = refusal(kind, intent, account)
+  if status then
+    return refuse(kind, intent, account, receipt_name, status, details)
+  end
+  apply(kind, intent, account, receipt_name)
 end
 
 -- Decides up to `most` intents of a stream and removes them; returns how many, and whether more wait.
 local function drain(stream, most)
   local name = prefix .. stream
-  local waiting = redis.call('XRANGE', name, '-', '+', 'COUNT', most + 1)
-  local count = math.min(#waiting, most)
+  local waiting = call('XRANGE', name, '-', '+', 'COUNT', most + 1)
+  local count = min(#waiting, most)
   if count == 0 then
     return 0, #waiting > 0
   end
@@ -95,23 +109,23 @@ local function drain(stream, most)
     end
   end
   if #waiting > count then
-    redis.call('XTRIM', name, 'MINID', waiting[count + 1][1])
+    call('XTRIM', name, 'MINID', waiting[count + 1][1])
     return count, true
   end
-  redis.call('XTRIM', name, 'MAXLEN', 0)
+  call('XTRIM', name, 'MAXLEN', 0)
   return count, false
 end
 
 -- Control goes first, in bounded share, so that neither stream starves the other.
 local most = tonumber(ARGV[3])
-local decided, more = drain('control', math.max(1, math.floor(most / 4)))
+local decided, more = drain('control', max(1, floor(most / 4)))
 local decided_intents, more_intents = drain('intents', most - decided)
 decided = decided + decided_intents
 if decided > 0 then
-  position = redis.call('HINCRBY', KEYS[1], 'position', decided)
+  position = call('HINCRBY', KEYS[1], 'position', decided)
 end
 
-local reply = { position, (more or more_intents) and 1 or 0, dead }
+local reply = { position, (more or more_intents) and 1 or 0, dead, ms_until_due() }
 for client, said in pairs(answers) do
   reply[#reply + 1] = client
   reply[#reply + 1] = table.concat(said, ',')

@@ -13,24 +13,27 @@ if not position then
 end
 
 -- Reads use pcall here: what is stored may be just what makes `apply` fail.
-local function is_half_written(user)
-  local fields = redis.pcall('HMGET', prefix .. 'account:' .. user, 'seq', 'posted')
+local function is_half_written(intent)
+  local fields = redis.pcall('HMGET', prefix .. 'account:' .. intent.user, 'seq', 'posted')
   if fields.err or not fields[1] then
     return false
   end
-  local last = redis.pcall('XREVRANGE', prefix .. 'entries:' .. user, '+', '-', 'COUNT', 1)
+  local last = redis.pcall('XREVRANGE', prefix .. 'entries:' .. intent.user, '+', '-', 'COUNT', 1)
   if last.err or not last[1] then
     return true
   end
-  return string.match(last[1][1], '-(%d+)$') ~= fields[1] or last[1][2][8] ~= fields[2]
+  local entry = last[1][2]
+  -- An entry that the account does not show yet, or one of this very intent, which left no receipt.
+  return match(last[1][1], '-(%d+)$') ~= fields[1] or entry[8] ~= fields[2]
+    or (entry[12] == intent.key and entry[14] == intent.origin)
 end
 
 -- The head is what `apply`, asked for one intent, fails on: control goes first.
 local stream = 'control'
-local head = redis.call('XRANGE', prefix .. stream, '-', '+', 'COUNT', 1)[1]
+local head = call('XRANGE', prefix .. stream, '-', '+', 'COUNT', 1)[1]
 if not head then
   stream = 'intents'
-  head = redis.call('XRANGE', prefix .. stream, '-', '+', 'COUNT', 1)[1]
+  head = call('XRANGE', prefix .. stream, '-', '+', 'COUNT', 1)[1]
 end
 if not head then
   return {}
@@ -38,20 +41,21 @@ end
 
 local raw = head[2][2] or ''
 local intent = parse(raw, stream)
-local time = redis.call('TIME')
-local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-local frozen = intent ~= nil and is_half_written(intent.user)
+read_clock(0)
+local frozen = intent ~= nil and is_half_written(intent)
 
 -- Writes.
 bury(stream, head[1], raw, ARGV[3])
-redis.call('HINCRBY', KEYS[1], 'position', 1)
+call('HINCRBY', KEYS[1], 'position', 1)
 if not intent then
   return { 0 }
 end
-local receipt = refused_json('intent_failed', intent, nil, now)
-redis.call('SET', receipt_key(intent), receipt)
+local receipt = refused_json('intent_failed', intent)
+if not kinds[intent.kind].leaves_no_receipt then
+  call('SET', receipt_key(intent.user, intent.origin, intent.key), receipt)
+end
 if frozen then
-  redis.call('HSET', prefix .. 'account:' .. intent.user, 'state', 'frozen')
+  call('HSET', prefix .. 'account:' .. intent.user, 'state', 'frozen')
 end
 answer(intent, 0, receipt)
 local reply = { frozen and 1 or 0 }

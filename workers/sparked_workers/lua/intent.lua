@@ -3,25 +3,41 @@
 -- White space and control characters are the bytes up to 32, and 127; ranges are found quicker than classes.
 local function is_name(text, length_max)
   return type(text) == 'string' and text ~= '' and #text <= length_max
-    and not string.find(text, '[%z\1-\32\127:{}]')
+    and not find(text, '[%z\1-\32\127:{}]')
+end
+
+local function is_key(text)
+  return type(text) == 'string' and text ~= '' and #text <= 1020 and not find(text, '[%z\1-\32\127]')
+end
+
+local function is_action(text)
+  return type(text) == 'string' and #text <= 64 and find(text, '^[%w_.:/-]+$') ~= nil
 end
 
 local function is_digits(text, length_max)
-  return type(text) == 'string' and #text <= length_max and string.find(text, '^%d+$') ~= nil
+  return type(text) == 'string' and #text <= length_max and find(text, '^%d+$') ~= nil
+end
+
+local function is_amount(text)
+  return is_digits(text, 16) and tonumber(text) <= AMOUNT_MAX
+end
+
+local function is_signed_amount(text)
+  return type(text) == 'string' and is_amount((gsub(text, '^%-', '', 1)))
 end
 
 -- What is wrong with the fields that every kind has, or nil.
-local function complaint(intent)
+local function complaint(intent, kind)
   if intent.v ~= 1 then return 'unknown version' end
   if not is_name(intent.user, 512) then return 'user is malformed' end
   if not is_name(intent.origin, 512) then return 'origin is malformed' end
-  local key = intent.key
-  if type(key) ~= 'string' or key == '' or #key > 1020 or string.find(key, '[%z\1-\32\127]') then return 'key is malformed' end
-  if type(intent.action) ~= 'string' or #intent.action > 64 or not string.find(intent.action, '^[%w_.:/-]+$') then
-    return 'action is malformed'
+  if not is_key(intent.key) then return 'key is malformed' end
+  if not is_action(intent.action) then return 'action is malformed' end
+  if not is_amount(intent.amount) and not (kind and kind.amount_min < 0 and is_signed_amount(intent.amount)) then
+    return 'amount is malformed'
   end
-  if not is_digits(intent.amount, 16) or tonumber(intent.amount) > AMOUNT_MAX then return 'amount is malformed' end
   if intent.deadline ~= nil and not is_digits(intent.deadline, 16) then return 'deadline is malformed' end
+  if intent.terms ~= nil and (type(intent.terms) ~= 'string' or #intent.terms > 2048) then return 'terms are malformed' end
   if type(intent.metadata) ~= 'string' or #intent.metadata > 8192 then return 'metadata is malformed' end
 end
 
@@ -32,21 +48,22 @@ local function parse(raw, stream)
     return nil, 'not a JSON object', {}
   end
   local kind = kinds[intent.kind]
-  local reason = complaint(intent)
+  local reason = complaint(intent, kind)
     or (not kind or kind.stream ~= stream) and 'unknown kind for this stream'
     or tonumber(intent.amount) < kind.amount_min and 'amount is too small'
+    or kind.complaint and kind.complaint(intent)
   if reason then
     return nil, reason, intent
   end
   -- Without leading zeros, for it is compared as text with what the receipt holds.
-  if string.byte(intent.amount) == 48 then
+  local first = sub(intent.amount, 1, 1)
+  if first == '0' or first == '-' then
     intent.amount = whole(tonumber(intent.amount))
   end
   return intent
 end
 
 -- Answers are gathered per client: its worker publishes them as one message. Only a client that awaits gets one.
-local answers = {}
 local function answer(intent, replayed, receipt)
   if not is_digits(intent.ticket, 15) or type(intent.client) ~= 'string' then
     return

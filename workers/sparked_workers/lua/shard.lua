@@ -1,25 +1,59 @@
-#!lua
--- Names the shard's keys and reads what is stored under them. Joined before every script that writes the ledger.
+-- Names the shard's keys and knows its owner and its time. What every function that writes the ledger begins with.
 
--- All keys of a shard share the prefix of its meta key: one hash tag, one slot.
-local prefix = string.match(KEYS[1], '^(.+:{%d+}:)meta$')
+-- Short names, for these are used dozens of times an intent; a library learns them at its first call, not at load.
+local call, find, format, match, sub, gmatch, gsub, floor, max, min, tonumber
+
+-- The call's keys and arguments, and the prefix that all keys of its shard share: one hash tag, one slot.
+local KEYS, ARGV, prefix
 
 -- The largest amount and balance: 2^53 - 1, beyond which a double is not exact.
 local AMOUNT_MAX = 9007199254740991
 local DEAD_LETTERS_MAX = 10000
 
--- What each kind of intent does; filled by one short file per kind.
+-- What each kind of intent does; filled by one short file per kind:
+--   stream            the stream that may ask for it
+--   amount_min        smallest amount; -AMOUNT_MAX where it has a sign
+--   opens             makes the account, rather than needing it
+--   frozen, closed    whether an account in that state accepts it
+--   leaves_no_receipt whether it may be repeated without end, and is not remembered
+--   complaint(intent) what is malformed about the fields that only this kind has, or nil
+--   refusal(intent, account)  the status that refuses it and its details, or nil; writes nothing
+--   effect(intent, account)   writes; returns the details of the receipt, and the account if it made it
 local kinds = {}
 
 local function whole(number)
-  return string.format('%.0f', number)
+  return format('%.0f', number)
+end
+
+-- The store's clock in ms, which every deadline and every end is measured by.
+local now, now_text
+
+-- Answers to those who wait, by client; see intent.lua.
+local answers
+
+-- The library outlives its calls: whatever one leaves behind is forgotten here.
+local function begin(keys, arguments)
+  if not call then
+    call, tonumber, floor, max, min = redis.call, _G.tonumber, math.floor, math.max, math.min
+    find, format, match, sub = string.find, string.format, string.match, string.sub
+    gmatch, gsub = string.gmatch, string.gsub
+  end
+  KEYS, ARGV = keys, arguments
+  prefix = match(KEYS[1], '^(.+:{%d+}:)meta$')
+  answers = {}
+end
+
+local function read_clock(ahead_ms)
+  local time = call('TIME')
+  now = tonumber(time[1]) * 1000 + floor(tonumber(time[2]) / 1000) + tonumber(ahead_ms)
+  now_text = whole(now)
 end
 
 -- Refuses a store that is not this shard's, and a worker that is not its owner (any longer).
 -- The first touch of a key that never exists fails, before any write, while the slot is migrating.
 local function check_owner(epoch, fence)
-  redis.call('EXISTS', prefix .. 'absent')
-  local meta = redis.call('HMGET', KEYS[1], 'epoch', 'fence', 'position')
+  call('EXISTS', prefix .. 'absent')
+  local meta = call('HMGET', KEYS[1], 'epoch', 'fence', 'position')
   if meta[1] ~= epoch then
     return nil, redis.error_reply('FOREIGN the shard has epoch ' .. (meta[1] or 'none') .. ', expected ' .. epoch)
   end
@@ -29,40 +63,14 @@ local function check_owner(epoch, fence)
   return tonumber(meta[3])
 end
 
-local function read_account(user)
-  local fields = redis.call('HMGET', prefix .. 'account:' .. user, 'posted', 'held', 'seq', 'state', 'at')
-  if not fields[1] then
-    return nil
-  end
-  return {
-    posted = tonumber(fields[1]),
-    held = tonumber(fields[2]),
-    held_text = fields[2],
-    seq = tonumber(fields[3]),
-    state = fields[4],
-    at = tonumber(fields[5]),
-  }
-end
-
-local function receipt_key(intent)
-  return prefix .. 'receipt:' .. intent.user .. ':' .. intent.origin .. ':' .. intent.key
-end
-
--- A receipt as it is stored: a JSON array that later versions may only append to.
-local function receipt_json(status, intent, posted, held, seq, at)
-  return '[1,"' .. status .. '","' .. intent.kind .. '",' .. intent.amount .. ',"' .. intent.action .. '",'
-    .. posted .. ',' .. held .. ',' .. seq .. ',' .. at .. ']'
-end
-
-local function refused_json(status, intent, account, now)
-  if not account then
-    return receipt_json(status, intent, '0', '0', '0', whole(now))
-  end
-  return receipt_json(status, intent, whole(account.posted), whole(account.held), whole(account.seq), whole(now))
+-- Ms until the next hold or lot of the shard ends: 0 if it should have, -1 if there is none.
+local function ms_until_due()
+  local first = call('ZRANGE', prefix .. 'due', 0, 0, 'WITHSCORES')
+  return first[2] and max(0, tonumber(first[2]) - now) or -1
 end
 
 local function bury(stream, id, raw, reason)
-  redis.call('XADD', prefix .. 'dead', 'MAXLEN', '~', DEAD_LETTERS_MAX, '*', 'stream', stream, 'id', id,
-    'reason', reason, 'intent', string.sub(raw, 1, 16384))
-  redis.call('XDEL', prefix .. stream, id)
+  call('XADD', prefix .. 'dead', 'MAXLEN', '~', DEAD_LETTERS_MAX, '*', 'stream', stream, 'id', id,
+    'reason', reason, 'intent', sub(raw, 1, 16384))
+  call('XDEL', prefix .. stream, id)
 end

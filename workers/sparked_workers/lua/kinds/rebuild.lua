@@ -1,0 +1,86 @@
+-- rebuild: Repairs an account's cached numbers from its ledger, and records what they were.
+-- applied: account, entry with `before` and `after`, receipt.
+-- stale: nothing; the sums are too old.
+
+-- Entries that are added up here, rather than by the asker: a few ms.
+local TAIL_MAX = 1000
+
+-- Shared with `checkpoint`: what the entries up to one of them sum up to.
+local function sums_complaint(intent)
+  if type(intent.id) ~= 'string' or not find(intent.id, '^%d+%-%d+$') then return 'id is malformed' end
+  if not is_signed_amount(intent.posted) or not is_amount(intent.held) then return 'sums are malformed' end
+  if type(intent.lots) ~= 'string' or #intent.lots > 16384 then return 'lots are malformed' end
+  if intent.state ~= 'open' and intent.state ~= 'frozen' and intent.state ~= 'closed' then return 'state is malformed' end
+end
+
+local STATE_AFTER = { freeze = 'frozen', unfreeze = 'open', close = 'closed' }
+
+-- Adds an entry to the sums, which are an account in the making.
+local function add_entry(sums, row)
+  local fields = {}
+  for i = 1, #row[2], 2 do
+    fields[row[2][i]] = row[2][i + 1]
+  end
+  sums.at, sums.seq = match(row[1], '^(%d+)%-(%d+)$')
+  sums.posted = sums.posted + tonumber(fields.amount)
+  sums.held = sums.held + tonumber(fields.hold or '0')
+  sums.state = STATE_AFTER[fields.kind] or sums.state
+  for name, available, held in gmatch(fields.lots or '', '([^= ]+)=(-?%d+)/?(-?%d*)') do
+    if name ~= 'paid' then
+      local lot = lot_named(sums, name)
+      lot.available = lot.available + tonumber(available)
+      lot.held = lot.held + (tonumber(held) or 0)
+    end
+  end
+end
+
+local function numbers_json(posted, held, seq, state, lots)
+  return '{"posted":' .. posted .. ',"held":' .. held .. ',"seq":' .. seq .. ',"state":"' .. state .. '","lots":"' .. lots
+    .. '"}'
+end
+
+-- The sums with all later entries, or nil where those are too many.
+local function sums_until_now(intent)
+  local tail = call('XRANGE', prefix .. 'entries:' .. intent.user, intent.id, '+', 'COUNT', TAIL_MAX + 2)
+  if #tail > TAIL_MAX + 1 or not tail[1] or tail[1][1] ~= intent.id then
+    return nil
+  end
+  local sums = { posted = tonumber(intent.posted), held = tonumber(intent.held), lots = read_lots(intent.lots),
+    state = intent.state }
+  sums.at, sums.seq = match(intent.id, '^(%d+)%-(%d+)$')
+  for i = 2, #tail do
+    add_entry(sums, tail[i])
+  end
+  return sums
+end
+
+kinds.rebuild = {
+  stream = 'control',
+  amount_min = 0,
+  opens = true,
+  frozen = true,
+  closed = true,
+  complaint = sums_complaint,
+  refusal = function(intent)
+    intent.sums = sums_until_now(intent)
+    if not intent.sums then return 'stale' end
+  end,
+  effect = function(intent, account)
+    local sums = intent.sums
+    local key = prefix .. 'account:' .. intent.user
+    local before = account and numbers_json(account.posted_text, account.held_text, account.seq_text, account.state,
+      lots_text(account.lots or {})) or 'null'
+    local after = numbers_json(whole(sums.posted), whole(sums.held), sums.seq, sums.state, lots_text(sums.lots))
+    local asked = find(intent.metadata, '^{.+}$') and sub(intent.metadata, 1, -2) .. ',' or '{'
+    local metadata = asked .. '"before":' .. before .. ',"after":' .. after .. '}'
+    local rebuilt = { user = intent.user, posted = sums.posted, held = sums.held, seq = tonumber(sums.seq),
+      at = tonumber(sums.at), state = sums.state, lots = sums.lots, held_text = whole(sums.held), more = true, debt = 0 }
+    enter(rebuilt, 'rebuild', nil, '0', { action = intent.action, key = intent.key, origin = intent.origin,
+      metadata = metadata })
+    call('HSET', key, 'v', 1, 'held', rebuilt.held_text, 'state', sums.state)
+    call('ZADD', prefix .. 'accounts', 0, intent.user)
+    read_settings(rebuilt)
+    save_more(rebuilt)
+    return nil, rebuilt
+  end,
+}
