@@ -103,7 +103,7 @@ class Exchange:
         self._waiters: dict[int, Waiter] = {}
         self._unsent: list[Waiter] = []
         self._lengths: dict[int, int] = {}
-        self._refused: StoreRefused | None = None
+        self._refused: Unavailable | None = None
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -136,6 +136,7 @@ class Exchange:
         def stop() -> None:
             for task in tasks:
                 task.cancel()
+            self._refused = Unavailable("the client is closed, nothing was sent")
             for waiter in list(self._waiters.values()):
                 self._fail(waiter, Unavailable("the client was closed while the charge was on its way"))
 
@@ -143,22 +144,44 @@ class Exchange:
 
     # What callers use
 
-    async def ask(self, intent: Intent, timeout_s: float, *, expires: bool) -> Receipt:
-        """Send `intent` and wait for its receipt.
+    async def ask(
+        self, intent: Intent, timeout_s: float, *, expires: bool, latest_ms: float | None = None
+    ) -> Receipt:
+        """Send `intent` and wait for its receipt; raise the error that it stands for if it is a refusal.
 
         When `timeout_s` has passed, it is sent again with its deadline unchanged: the answer is then what it did
         or a final refusal. That second answer is waited for as long again, and at least a second.
 
         Args:
             expires: Whether `timeout_s` is the intent's deadline too; control intents have none.
+            latest_ms: Store time, in ms since 1970, that the deadline may not be after. 0 asks what became of an
+                intent sent before: it is what it did, or that it expired, which no later copy of it can undo.
         """
-        waiter = self._submit(intent, timeout_s if expires else None)
-        waiter.ask_again_at = self._loop.time() + timeout_s
-        waiter.give_up_at = waiter.ask_again_at + max(1.0, timeout_s)
-        receipt = await self._outcome(waiter)
+        receipt = await self._outcome(self._submit_awaited(intent, timeout_s, expires, latest_ms))
         assert receipt is not None
         if not receipt.applied:
             raise refusal(receipt)
+        return receipt
+
+    async def answer(
+        self,
+        intent: Intent,
+        timeout_s: float,
+        *,
+        expires: bool = False,
+        latest_ms: float | None = None,
+        leaves_receipt: bool = True,
+    ) -> Receipt:
+        """As `ask`, but return the receipt of a refusal too.
+
+        Args:
+            leaves_receipt: Whether it can be read back if its answer is lost; a checkpoint can't.
+        """
+        waiter = self._submit_awaited(intent, timeout_s, expires, latest_ms)
+        if not leaves_receipt:
+            waiter.read_back_at = math.inf
+        receipt = await self._outcome(waiter)
+        assert receipt is not None
         return receipt
 
     async def enqueue(self, intent: Intent, timeout_s: float, expires_in_s: float | None) -> None:
@@ -177,17 +200,31 @@ class Exchange:
             return None
         return Receipt.from_stored(user, self.origin, key, json.loads(stored), replayed=True)
 
+    def now_ms(self) -> float:
+        """The store's clock, in ms since 1970: read when connecting, and every few seconds since."""
+        return self._loop.time() * 1000 + self._clock_offset_ms
+
     def _receipt_key(self, user: str, key: str) -> str:
         return self.keys.receipt(shard_of(user, self.identity.shards), user, self.origin, key)
 
     # On its way
 
-    def _submit(self, intent: Intent, expires_in_s: float | None) -> Waiter:
+    def _submit_awaited(
+        self, intent: Intent, timeout_s: float, expires: bool, latest_ms: float | None
+    ) -> Waiter:
+        waiter = self._submit(intent, timeout_s if expires else None, latest_ms)
+        waiter.ask_again_at = self._loop.time() + timeout_s
+        waiter.give_up_at = waiter.ask_again_at + max(1.0, timeout_s)
+        return waiter
+
+    def _submit(self, intent: Intent, expires_in_s: float | None, latest_ms: float | None = None) -> Waiter:
         shard = shard_of(intent.user, self.identity.shards)
         if self._refused:
             raise self._refused
         length = self._lengths.get(shard, 0)
         if length >= self._queue_max or len(self._waiters) >= WAITERS_MAX:
+            # Have the queues measured soon, though nobody waits: else one that was drained would be refused for long.
+            self._has_waiters.set()
             raise QueueFull("the queue is full, nothing was sent: try again, with the same key, in a moment")
         self._lengths[shard] = length + 1
         waiter = Waiter()
@@ -196,9 +233,12 @@ class Exchange:
         waiter.shard = shard
         waiter.sent_again = waiter.only_enqueue = False
         waiter.future = self._loop.create_future()
-        waiter.started_ms = self._now_ms()
+        waiter.started_ms = self.now_ms()
         waiter.read_back_at = self._loop.time() + _READ_BACK_EVERY_S
-        body = self._body(waiter, None if expires_in_s is None else waiter.started_ms + expires_in_s * 1000)
+        deadline_ms = None if expires_in_s is None else waiter.started_ms + expires_in_s * 1000
+        if latest_ms is not None:
+            deadline_ms = latest_ms if deadline_ms is None else min(deadline_ms, latest_ms)
+        body = self._body(waiter, deadline_ms)
         waiter.command = ("XADD", self._stream(shard), "NOMKSTREAM", "*", "intent", body)
         self._waiters[waiter.ticket] = waiter
         self._unsent.append(waiter)
@@ -224,6 +264,10 @@ class Exchange:
         }
         if deadline_ms is not None:
             body["deadline"] = str(math.floor(deadline_ms))
+        body.update(intent.more())
+        terms = intent.terms()
+        if terms is not None:
+            body["terms"] = terms
         return to_json(body)
 
     async def _outcome(self, waiter: Waiter) -> Receipt | None:
@@ -322,7 +366,8 @@ class Exchange:
         except Unavailable as error:
             raise TimeoutError(str(error)) from error
         for waiter in self._waiters.values():
-            waiter.read_back_at = min(waiter.read_back_at, self._loop.time())
+            if waiter.read_back_at < math.inf:
+                waiter.read_back_at = min(waiter.read_back_at, self._loop.time())
 
     async def _receive(self, connection: Connection) -> None:
         silent = False
@@ -419,12 +464,12 @@ class Exchange:
         self._clock_read_at = self._loop.time()
         self._clock_offset_ms = now_ms - self._clock_read_at * 1000
 
-    def _now_ms(self) -> float:
-        return self._loop.time() * 1000 + self._clock_offset_ms
-
 
 def _is_of(receipt: Receipt, intent: Intent) -> bool:
     """Whether a stored receipt is this intent's, and not another payload's under the same key."""
+    terms, first_terms = intent.terms(), receipt.details.get("terms")
+    if terms is not None or first_terms is not None:
+        return (receipt.kind, first_terms) == (intent.kind, terms)
     return (receipt.kind, receipt.amount, receipt.action) == (intent.kind, intent.amount, intent.action)
 
 

@@ -35,7 +35,7 @@ class Keys:
         return f"{self.prefix(shard)}meta"
 
     def totals(self, shard: int) -> str:
-        """Hash: credits granted and charged in the shard, ever."""
+        """Hash: credits granted, charged, refunded, expired and adjusted in the shard, ever."""
         return f"{self.prefix(shard)}totals"
 
     def lease(self, shard: int) -> str:
@@ -58,13 +58,41 @@ class Keys:
         """A key that never exists; touching it fails while the slot is migrating."""
         return f"{self.prefix(shard)}absent"
 
+    def accounts(self, shard: int) -> str:
+        """Sorted set, all of score 0: the users that have an account, to walk through by name."""
+        return f"{self.prefix(shard)}accounts"
+
+    def due(self, shard: int) -> str:
+        """Sorted set: users by the store time (ms) at which a hold or lot of theirs ends."""
+        return f"{self.prefix(shard)}due"
+
+    def outbox(self, shard: int) -> str:
+        """Stream: events, written with the effect that they tell of."""
+        return f"{self.prefix(shard)}outbox"
+
     def account(self, shard: int, user: str) -> str:
-        """Hash: posted, held, seq, state, time of the last entry."""
+        """Hash: posted, held, seq, state, time of the last entry; lots and the next end where there are any."""
         return f"{self.prefix(shard)}account:{user}"
 
     def entries(self, shard: int, user: str) -> str:
         """Stream: the account's ledger; an entry's id is `<time ms>-<seq>`."""
         return f"{self.prefix(shard)}entries:{user}"
+
+    def hold(self, shard: int, user: str, origin: str, key: str) -> str:
+        """Hash: one hold, open or settled."""
+        return f"{self.prefix(shard)}hold:{user}:{origin}:{key}"
+
+    def holds(self, shard: int, user: str) -> str:
+        """Sorted set: the open holds, `<origin>:<key>`, by the store time (ms) at which they lapse."""
+        return f"{self.prefix(shard)}holds:{user}"
+
+    def settings(self, shard: int, user: str) -> str:
+        """Hash: debt, thresholds and spend limits (with what is spent of them), where there are any."""
+        return f"{self.prefix(shard)}settings:{user}"
+
+    def checkpoint(self, shard: int, user: str) -> str:
+        """Hash: the sums of the entries up to the last verified one."""
+        return f"{self.prefix(shard)}checkpoint:{user}"
 
     def receipt(self, shard: int, user: str, origin: str, key: str) -> str:
         """String: the one outcome of an idempotency key."""

@@ -1,0 +1,139 @@
+"""What a charge or hold will cost: an amount, a price of the book, or a quote that was made before.
+
+Charging by a quote sends its amount and price with a deadline at its end, so that the price holds although the book
+changes meanwhile, and no longer.
+"""
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from sparked_credits.errors import AccountNotFound, InvalidIntent
+from sparked_credits.intents import Window
+from sparked_credits.keys import Keys
+from sparked_credits.lots import Lot, drawn, read_lots, with_unlisted
+from sparked_credits.models import Price
+from sparked_credits.pricing import PriceBook
+from sparked_credits.quotes import Quote
+from sparked_credits.rates import Quantity
+from sparked_credits.store import Store
+from sparked_credits.walking import pipelined
+
+_HOUR_MS = 3_600_000
+_DAY_MS = 24 * _HOUR_MS
+
+
+class Cost(NamedTuple):
+    """How much is asked for, and how that came about."""
+
+    amount: int
+    action: str
+    price: Price | None = None
+    latest_ms: int | None = None
+    """Store time that the intent's deadline may not be after; None: whatever its own is."""
+
+
+def cost_of(
+    book: PriceBook,
+    user: str,
+    amount: int | None,
+    action: str | None,
+    price: str | None,
+    quantity: Quantity | None,
+    quote: Quote | None,
+) -> Cost:
+    """What the one argument that says how much comes to: `amount`, `quote`, or else `price`, `quantity` and the book.
+
+    Raises:
+        InvalidIntent: More than one of them is given, or the book has no such price.
+    """
+    if quote is not None:
+        return _quoted(user, action, quote, others=(amount, price, quantity))
+    if action is None:
+        raise InvalidIntent(
+            "action: must say what for, such as 'chat_message'; only a quote has one of its own"
+        )
+    if amount is None:
+        credits_, of_book = book.price(action if price is None else price, quantity)
+        return Cost(credits_, action, of_book)
+    if price is not None or quantity is not None:
+        raise InvalidIntent(
+            "amount: must be left out where price or quantity is given: the price book says how much"
+        )
+    return Cost(amount, action)
+
+
+def _quoted(user: str, action: str | None, quote: object, others: tuple[object, ...]) -> Cost:
+    if not isinstance(quote, Quote):
+        raise InvalidIntent("quote: must be what Credits.quote returned, or Quote.from_dict made of it")
+    if others != (None, None, None):
+        raise InvalidIntent("quote: must come without amount, price and quantity: it says how much")
+    if quote.user != user:
+        raise InvalidIntent("quote: must be used for the user that it was made for")
+    return Cost(quote.amount, quote.action if action is None else action, quote.price, quote.valid_until)
+
+
+async def read_quote(
+    store: Store, keys: Keys, shard: int, user: str, cost: Cost, *, now_ms: float, valid_until: int
+) -> Quote:
+    """The quote of `cost`, by what the account has now.
+
+    Raises:
+        AccountNotFound: No account was opened for `user`.
+        Unavailable: The store did not answer.
+    """
+    account = ("HMGET", keys.account(shard, user), "posted", "held", "state", "lots")
+    (posted, held, state, listed), settings = await pipelined(
+        store, [account, ("HGETALL", keys.settings(shard, user))]
+    )
+    if posted is None:
+        raise AccountNotFound("no account was opened for this user")
+    assert cost.price is not None
+    lots: tuple[Lot, ...] = ()
+    if state == b"open" and within_limits(settings, cost.action, cost.amount, now_ms):
+        all_lots = with_unlisted(read_lots((listed or b"").decode()), int(posted), int(held))
+        lots = _would_pay(all_lots, cost.amount, now_ms)
+    return Quote(
+        user=user,
+        action=cost.action,
+        price=cost.price,
+        amount=cost.amount,
+        affordable=bool(lots),
+        lots=lots,
+        valid_until=valid_until,
+    )
+
+
+def _would_pay(lots: Iterable[Lot], amount: int, now_ms: float) -> tuple[Lot, ...]:
+    """Which lots would be drawn from; none if there is too little. What has expired can't be spent."""
+    usable = [lot for lot in lots if lot.expires_at is None or lot.expires_at > now_ms]
+    return drawn(usable, amount) if sum(lot.available for lot in usable) >= amount else ()
+
+
+def within_limits(settings: Mapping[bytes, bytes], action: str, amount: int, now_ms: float) -> bool:
+    """Whether no spend limit refuses `amount` more for `action`, as lua/limits.lua decides.
+
+    Args:
+        settings: The account's settings as the store holds them.
+    """
+    for name, text in settings.items():
+        kind, _, limit = name.decode().partition(":")
+        window, _, of_action = limit.partition(":")
+        if kind != "limit" or of_action not in ("*", action):
+            continue
+        most, _told, *buckets = text.decode().split()
+        first = _first_bucket(Window(window), now_ms)
+        counted = (bucket.split("=") for bucket in buckets)
+        if sum(int(spent) for bucket, spent in counted if int(bucket) >= first) + amount > int(most):
+            return False
+    return True
+
+
+def _first_bucket(window: Window, now_ms: float) -> int:
+    """The first bucket that still counts: days and hours are numbered from 1970, months from the year 0."""
+    if window is Window.ROLLING_DAY:
+        return int(now_ms // _HOUR_MS) - 23
+    if window is Window.DAY:
+        return int(now_ms // _DAY_MS)
+    today = datetime.fromtimestamp(now_ms / 1000, UTC)
+    return today.year * 12 + today.month - 1

@@ -1,0 +1,194 @@
+"""Whether accounts' cached numbers are what their entries say, and what those sum up to. Reads only."""
+
+from collections.abc import AsyncIterator, Sequence
+from itertools import accumulate
+
+from sparked_credits.account_check import (
+    ACCOUNT,
+    CHECKPOINT,
+    ENTRIES_PAGE,
+    READS,
+    AccountCheck,
+    is_of_wrong_type,
+    unchanged,
+)
+from sparked_credits.errors import AccountNotFound, LedgerDamaged, store_errors
+from sparked_credits.intents import checked_name
+from sparked_credits.keys import Keys, shard_of
+from sparked_credits.models import Balance, Verification
+from sparked_credits.store import Command, Store
+from sparked_credits.sums import Chain, Sums
+from sparked_credits.walking import entry_pages, pipelined
+
+ENTRIES_AT_ONCE = 10_000
+"""Entries in memory, however many accounts are read together."""
+
+_NOT_FOUND = "no account was opened for this user"
+
+
+async def verify(
+    store: Store, keys: Keys, shards: int, user: str, *, full: bool = False
+) -> tuple[Verification, Sums]:
+    """Compare `user`'s account with its entries, and return the sums of those too.
+
+    Only what was written since the last checkpoint is read, or everything if `full`. What is written meanwhile is
+    left out.
+
+    Raises:
+        AccountNotFound: There is neither an account nor an entry.
+        InvalidIntent: `user` is malformed.
+        Unavailable: The store did not answer.
+    """
+    shard = shard_of(checked_name("user", user), shards)
+    (check,) = await _checked(store, keys, shard, [user], full)
+    if check.is_absent:
+        raise AccountNotFound(_NOT_FOUND)
+    return check.verification(), check.chain.sums()
+
+
+async def verify_all(
+    store: Store, keys: Keys, shards: int, *, full: bool = False
+) -> AsyncIterator[tuple[str, Verification]]:
+    """Verify every account of every shard, one shard after another. Raises `Unavailable`."""
+    for shard in range(shards):
+        async for page in verify_shard(store, keys, shard, full=full):
+            for user, verification, _sums in page:
+                yield user, verification
+
+
+async def verify_shard(
+    store: Store, keys: Keys, shard: int, *, full: bool = False, after: str = "", page: int = 500
+) -> AsyncIterator[list[tuple[str, Verification, Sums]]]:
+    """Verify a shard's accounts by name, a page at a time, each with the sums that a checkpoint would hold.
+
+    Of an account that is to the letter what its checkpoint says, no entry is read unless `full`.
+
+    Args:
+        after: Start behind this user, to go on where another walk stopped.
+        page: Accounts that are read together.
+
+    Raises:
+        Unavailable: The store did not answer. Go on after the last user returned.
+    """
+    async for users in walk_accounts(store, keys, shard, after=after, page=page):
+        found = {} if full else await _unchanged(store, keys, shard, users)
+        others = [user for user in users if user not in found]
+        for user, check in zip(others, await _checked(store, keys, shard, others, full), strict=True):
+            found[user] = check.verification(), check.chain.sums()
+        yield [(user, *found[user]) for user in users]
+
+
+async def sums_for_rebuild(store: Store, keys: Keys, shards: int, user: str) -> Sums:
+    """The sums of all of `user`'s entries, from the first to the last that there is now.
+
+    Where an entry's `posted` or `held` is not the sum, the account's number was wrong when it was written, if the
+    receipt bears its amount out. That is what a rebuild repairs; else the entry is damaged.
+
+    Raises:
+        AccountNotFound: There is neither an account nor an entry.
+        InvalidIntent: `user` is malformed.
+        LedgerDamaged: The entries contradict each other; the first contradiction, in words.
+        Unavailable: The store did not answer.
+    """
+    shard = shard_of(checked_name("user", user), shards)
+    chain = Chain(Sums())
+    async for rows in entry_pages(store, keys.entries(shard, user), "-", "+", ENTRIES_PAGE):
+        for entry_id, fields in rows:
+            chain.add(entry_id, fields)
+    if not chain.count:
+        (exists,) = await pipelined(store, [("EXISTS", keys.account(shard, user))])
+        raise LedgerDamaged("there is an account, but no entry") if exists else AccountNotFound(_NOT_FOUND)
+    if chain.problems:
+        raise LedgerDamaged(chain.problems[0])
+    doubts = chain.doubts
+    reads = [("GET", keys.receipt(shard, user, *doubt.source)) for doubt in doubts]
+    for doubt, receipt in zip(doubts, await pipelined(store, reads) if reads else [], strict=True):
+        if not doubt.is_settled_by(receipt):
+            raise LedgerDamaged(doubt.problem)
+    return chain.sums()
+
+
+async def walk_accounts(
+    store: Store, keys: Keys, shard: int, *, after: str = "", page: int = 1000
+) -> AsyncIterator[list[str]]:
+    """The users that have an account in `shard`, by name, a page at a time.
+
+    Those who join meanwhile are met if their name is still ahead.
+
+    Args:
+        after: Start behind this user.
+
+    Raises:
+        Unavailable: The store did not answer. Go on after the last user returned.
+    """
+    while True:
+        first = f"({after}" if after else "-"
+        read = ("ZRANGE", keys.accounts(shard), first, "+", "BYLEX", "LIMIT", 0, page)
+        (names,) = await pipelined(store, [read])
+        if names:
+            yield [name.decode() for name in names]
+        if len(names) < page:
+            return
+        after = names[-1].decode()
+
+
+async def _checked(
+    store: Store, keys: Keys, shard: int, users: Sequence[str], full: bool
+) -> list[AccountCheck]:
+    """The finished checks of `users`, who are read together."""
+    checks = [AccountCheck(keys, shard, user, full=full) for user in users]
+    replies = await _replies(store, [read for check in checks for read in check.reads()])
+    for reply in replies:
+        if isinstance(reply, Exception) and not is_of_wrong_type(reply):
+            with store_errors("verifying"):
+                raise reply
+    for number, check in enumerate(checks):
+        check.begin(replies[number * READS : (number + 1) * READS])
+    unfinished = [check for check in checks if check.wanted]
+    while unfinished:
+        batch = _fitting(unfinished)
+        pages = await pipelined(store, [check.next_read() for check in batch])
+        for check, rows in zip(batch, pages, strict=True):
+            check.take(rows)
+        unfinished = [check for check in unfinished if check.wanted]
+    return checks
+
+
+def _fitting(unfinished: Sequence[AccountCheck]) -> Sequence[AccountCheck]:
+    """As many of them as want `ENTRIES_AT_ONCE` entries together, and at least one."""
+    wanted = accumulate(check.wanted for check in unfinished)
+    return unfinished[: max(1, sum(entries <= ENTRIES_AT_ONCE for entries in wanted))]
+
+
+async def _unchanged(
+    store: Store, keys: Keys, shard: int, users: Sequence[str]
+) -> dict[str, tuple[Verification, Sums]]:
+    """Those of `users` whose account is what its checkpoint says, and whose ledger and open holds are there.
+
+    An error, or one account that is not as it should be, sends all of them the longer way, which says which it is.
+    """
+    reads: list[Command] = []
+    for user in users:
+        # In this order: a checkpoint written in between would be ahead of the account.
+        reads.append(("HMGET", keys.checkpoint(shard, user), *CHECKPOINT))
+        reads.append(("HMGET", keys.account(shard, user), *ACCOUNT))
+    replies = await _replies(store, reads)
+    found: dict[str, tuple[Verification, Sums]] = {}
+    there, absent = [], [keys.absent(shard)]
+    for user, checkpoint, account in zip(users, replies[::2], replies[1::2], strict=True):
+        sums = unchanged(checkpoint, account)
+        if sums:
+            balance = Balance(sums.posted, sums.held)
+            found[user] = Verification(True, balance, balance, 0), sums
+            there.append(keys.entries(shard, user))
+            (there if sums.held else absent).append(keys.holds(shard, user))
+    if not found:
+        return {}
+    counts = await _replies(store, [("EXISTS", *there), ("EXISTS", *absent)])
+    return found if counts == [len(there), 0] else {}
+
+
+async def _replies(store: Store, reads: Sequence[Command]) -> list[object]:
+    """What the store answers to each; an error stands in its place."""
+    with store_errors("verifying"):
+        return await store.commands(reads) if reads else []
