@@ -199,7 +199,11 @@ async def _drain_minimal(store: Store, users: list[str]) -> tuple[float, list[fl
 async def _script_micros(store: Store) -> float:
     stats: dict[str, Any] = await store.command("INFO", "commandstats")
     return float(
-        sum(stats[f"cmdstat_{name}"]["usec"] for name in ("evalsha", "eval") if f"cmdstat_{name}" in stats)
+        sum(
+            stats[f"cmdstat_{name}"]["usec"]
+            for name in ("fcall", "evalsha", "eval")
+            if f"cmdstat_{name}" in stats
+        )
     )
 
 

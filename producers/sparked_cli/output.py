@@ -1,32 +1,25 @@
 """How a command ends: what it prints, for people or for machines, and its exit code."""
 
-import asyncio
+import csv
 import json
-import re
-from collections.abc import Coroutine, Mapping
-from typing import Any, TypeVar
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
-from sparked_credits import CreditsError, InvalidIntent, Rejected
+from sparked_cli.tables import clock, plain, receipt_line
+from sparked_credits import Receipt
 
 DONE, REFUSED, UNUSABLE = 0, 1, 2
-
-T = TypeVar("T")
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
-
-def finish(work: Coroutine[Any, Any, T], *, as_json: bool) -> T:
-    """Run `work`; an error that it ends with is printed, and decides the exit code."""
-    try:
-        return asyncio.run(work)
-    except CreditsError as error:
-        say_error(error.as_dict(), as_json=as_json)
-        final = isinstance(error, Rejected) and not isinstance(error, InvalidIntent)
-        raise typer.Exit(REFUSED if final else UNUSABLE) from None
+# A table that goes into a file or a pipe is as wide as it needs to be; rich would fold it at 80 columns.
+_piped = Console(highlight=False, soft_wrap=True, width=500)
 
 
 def say(person: object, machine: Mapping[str, Any], *, as_json: bool) -> None:
@@ -34,7 +27,19 @@ def say(person: object, machine: Mapping[str, Any], *, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(machine, ensure_ascii=False))
     else:
-        out.print(person)
+        console = out if out.is_terminal else _piped
+        console.print(_lines(person) if isinstance(person, str) else person)
+
+
+def say_receipt(receipt: Receipt, told: Callable[[Receipt], str] = receipt_line, *, as_json: bool) -> None:
+    """Print a receipt; `told` makes a sentence of it for people."""
+    again = " (replayed)" if receipt.replayed else ""
+    say(told(receipt) + again, receipt.as_dict(), as_json=as_json)
+
+
+def write_csv(rows: Iterable[Sequence[object]]) -> None:
+    """Print a table as comma-separated values; its first row is the header."""
+    csv.writer(sys.stdout, lineterminator="\n").writerows(rows)
 
 
 def say_error(error: Mapping[str, Any], *, as_json: bool) -> None:
@@ -43,11 +48,18 @@ def say_error(error: Mapping[str, Any], *, as_json: bool) -> None:
         typer.echo(json.dumps(error, ensure_ascii=False))
     else:
         err.print(f"[red]{error['error']}[/red]: ", end="")
-        err.print(error["message"], markup=False)
+        err.print(_lines(error["message"] + _when(error.get("details") or {})))
 
 
-def whole_number(what: str, text: str) -> int:
-    """The number that `text` writes with digits alone; `1.5`, `1e3` and `true` are refused, not rounded."""
-    if not re.fullmatch(r"-?[0-9]{1,20}", text):
-        raise InvalidIntent(f"{what}: must be a whole number written with digits alone, not {text[:40]!r}")
-    return int(text)
+def _lines(text: str) -> Text:
+    """Sentences may hold what an app wrote, which is neither rich's markup nor may it control the terminal."""
+    return Text("\n").join(plain(line) for line in text.split("\n"))
+
+
+def _when(details: Mapping[str, Any]) -> str:
+    """What a refusal says of time, which its message leaves to whoever shows it."""
+    if details.get("resets_at"):
+        return f"; it fits from {clock(details['resets_at'])} UTC on"
+    if details.get("settled_at"):
+        return f" at {clock(details['settled_at'])} UTC"
+    return ""

@@ -10,8 +10,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.panel import Panel
 
-from sparked_cli.commands import history_table
 from sparked_cli.processes import Process, start_worker, terminating
+from sparked_cli.tables import history_table
 from sparked_credits import Admin, Credits, InsufficientCredits, Page, Receipt
 from sparked_credits.keys import Keys
 from sparked_credits.store import Store

@@ -4,8 +4,8 @@ import asyncio
 import logging
 from pathlib import Path
 
-from sparked_cli.commands import stop_on_signals
 from sparked_cli.output import out, say
+from sparked_cli.serving import stop_on_signals
 from sparked_credits import StoreRefused
 from sparked_credits.keys import Keys
 from sparked_credits.store import Store
