@@ -12,7 +12,14 @@ from sparked_cli.arguments import end_of_today, moment, optional_moment, whole_n
 from sparked_cli.connecting import Connection, connected
 from sparked_cli.options import Command, Format, Since, Until, User
 from sparked_cli.output import out, say, write_csv
-from sparked_cli.tables import history_table, holds_table, lots_table, report_table, statement_table
+from sparked_cli.tables import (
+    account_table,
+    history_table,
+    holds_table,
+    lots_table,
+    report_table,
+    statement_table,
+)
 from sparked_credits import Entry
 from sparked_credits.identity import Identity
 from sparked_credits.keys import Keys
@@ -40,6 +47,14 @@ def balance(to: Connection, user: User, at: At = None) -> None:
         {"user": user, **found.as_dict()},
         as_json=to.as_json,
     )
+
+
+@command()
+@connected
+def account(to: Connection, user: User) -> None:
+    """An account's state and balance, and what is set for it: debt, thresholds, spend limits."""
+    found = to.read(lambda client: client.account(user))
+    say(account_table(found), found.as_dict(), as_json=to.as_json)
 
 
 @command()

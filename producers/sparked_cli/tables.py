@@ -8,6 +8,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from sparked_credits.accounts import Account
 from sparked_credits.lots import Lot
 from sparked_credits.models import Entry, Hold, Page, Receipt, Statement
 from sparked_credits.report import AMOUNTS, Report
@@ -69,6 +70,22 @@ def statement_table(statement: Statement) -> Table:
     table.add_row(
         "", _clock_in_table(statement.until), "closing", "", "", str(statement.closing), style="bold"
     )
+    return table
+
+
+def account_table(account: Account) -> Table:
+    """An account, a line for each thing that is known of it."""
+    table = Table(
+        box=None, show_header=False, title=plain(account.user), title_justify="left", title_style="bold"
+    )
+    balance = account.balance
+    table.add_row("state", account.state.value)
+    table.add_row("balance", f"{balance.available} available (posted {balance.posted}, held {balance.held})")
+    table.add_row("debt", f"may owe {account.debt} for post-charges" if account.debt else "none allowed")
+    table.add_row("thresholds", ", ".join(str(each) for each in account.thresholds) or "none")
+    for limit in account.limits:
+        of = "" if limit.action is None else f" for {limit.action}"
+        table.add_row("limit", plain(f"{limit.amount} a {limit.window}{of}, {limit.spent} spent"))
     return table
 
 

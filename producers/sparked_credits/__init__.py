@@ -1,5 +1,6 @@
 """Prepaid credits shared by several apps: enqueue a charge under a key, await its receipt."""
 
+from sparked_credits.accounts import Account, AccountState, Limit
 from sparked_credits.admin import Admin
 from sparked_credits.client import Credits
 from sparked_credits.errors import (
@@ -52,10 +53,12 @@ from sparked_credits.scopes import Holding
 
 __all__ = [
     "AMOUNT_MAX",
+    "Account",
     "AccountClosed",
     "AccountExists",
     "AccountFrozen",
     "AccountNotFound",
+    "AccountState",
     "Admin",
     "Balance",
     "BalanceTooLarge",
@@ -79,6 +82,7 @@ __all__ = [
     "InvalidIntent",
     "InvalidPriceBook",
     "LedgerDamaged",
+    "Limit",
     "LimitExceeded",
     "Lot",
     "Page",

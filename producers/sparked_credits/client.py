@@ -424,9 +424,7 @@ class Credits(Reads):
         """
         return await self._exchange.stored_receipt(checked_name("user", user), checked_key(key))
 
-    async def find_hold(  # type: ignore[override]  # Here the origin has a default, so it comes last.
-        self, user: str, key: str, *, origin: str | None = None
-    ) -> Hold | None:
+    async def find_hold(self, user: str, key: str, *, origin: str | None = None) -> Hold | None:
         """The hold that was placed under `key`, open or settled; None if there is none.
 
         Args:
@@ -436,7 +434,7 @@ class Credits(Reads):
             InvalidIntent: An argument is malformed.
             Unavailable: The store did not answer.
         """
-        return await super().find_hold(user, self._origin(origin), key)
+        return await super().find_hold(user, key, origin=self._origin(origin))
 
     def _origin(self, origin: str | None) -> str:
         return self._exchange.origin if origin is None else checked_name("origin", origin)

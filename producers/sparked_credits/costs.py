@@ -4,12 +4,11 @@ Charging by a quote sends its amount and price with a deadline at its end, so th
 changes meanwhile, and no longer.
 """
 
-from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
+from collections.abc import Iterable
 from typing import NamedTuple
 
+from sparked_credits.accounts import read_limits
 from sparked_credits.errors import AccountNotFound, InvalidIntent
-from sparked_credits.intents import Window
 from sparked_credits.keys import Keys
 from sparked_credits.lots import Lot, drawn, read_lots, with_unlisted
 from sparked_credits.models import Price
@@ -18,9 +17,6 @@ from sparked_credits.quotes import Quote
 from sparked_credits.rates import Quantity
 from sparked_credits.store import Store
 from sparked_credits.walking import pipelined
-
-_HOUR_MS = 3_600_000
-_DAY_MS = 24 * _HOUR_MS
 
 
 class Cost(NamedTuple):
@@ -90,7 +86,9 @@ async def read_quote(
         raise AccountNotFound("no account was opened for this user")
     assert cost.price is not None
     lots: tuple[Lot, ...] = ()
-    if state == b"open" and within_limits(settings, cost.action, cost.amount, now_ms):
+    if state == b"open" and all(
+        limit.allows(cost.action, cost.amount) for limit in read_limits(settings, now_ms)
+    ):
         all_lots = with_unlisted(read_lots((listed or b"").decode()), int(posted), int(held))
         lots = _would_pay(all_lots, cost.amount, now_ms)
     return Quote(
@@ -108,32 +106,3 @@ def _would_pay(lots: Iterable[Lot], amount: int, now_ms: float) -> tuple[Lot, ..
     """Which lots would be drawn from; none if there is too little. What has expired can't be spent."""
     usable = [lot for lot in lots if lot.expires_at is None or lot.expires_at > now_ms]
     return drawn(usable, amount) if sum(lot.available for lot in usable) >= amount else ()
-
-
-def within_limits(settings: Mapping[bytes, bytes], action: str, amount: int, now_ms: float) -> bool:
-    """Whether no spend limit refuses `amount` more for `action`, as lua/limits.lua decides.
-
-    Args:
-        settings: The account's settings as the store holds them.
-    """
-    for name, text in settings.items():
-        kind, _, limit = name.decode().partition(":")
-        window, _, of_action = limit.partition(":")
-        if kind != "limit" or of_action not in ("*", action):
-            continue
-        most, _told, *buckets = text.decode().split()
-        first = _first_bucket(Window(window), now_ms)
-        counted = (bucket.split("=") for bucket in buckets)
-        if sum(int(spent) for bucket, spent in counted if int(bucket) >= first) + amount > int(most):
-            return False
-    return True
-
-
-def _first_bucket(window: Window, now_ms: float) -> int:
-    """The first bucket that still counts: days and hours are numbered from 1970, months from the year 0."""
-    if window is Window.ROLLING_DAY:
-        return int(now_ms // _HOUR_MS) - 23
-    if window is Window.DAY:
-        return int(now_ms // _DAY_MS)
-    today = datetime.fromtimestamp(now_ms / 1000, UTC)
-    return today.year * 12 + today.month - 1

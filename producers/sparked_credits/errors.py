@@ -248,6 +248,10 @@ def refusal(receipt: Receipt) -> CreditsError:
         return StoreRefused("the store is not the one this client connected to (another epoch): reconnect")
     if receipt.status is Status.STALE:
         return Unavailable("the account went on too fast to be rebuilt: try again")
+    if receipt.status is Status.OTHER:
+        return Rejected(
+            "refused for a reason that this version does not know: upgrade sparked-credits", receipt
+        )
     kind, message = _REFUSALS[receipt.status]
     fields = {
         **receipt.details,

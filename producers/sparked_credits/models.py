@@ -13,7 +13,7 @@ AMOUNT_MAX = 2**53 - 1
 
 
 class Status(StrEnum):
-    """How an intent ended. All but the last four are stored under its key, for ever."""
+    """How an intent ended. All but the last five are stored under its key, for ever."""
 
     APPLIED = "applied"
     INSUFFICIENT_CREDITS = "insufficient_credits"
@@ -38,6 +38,12 @@ class Status(StrEnum):
     IDEMPOTENCY_CONFLICT = "idempotency_conflict"
     FOREIGN_EPOCH = "foreign_epoch"
     MALFORMED = "malformed"
+    OTHER = "other"
+    """Refused for a reason that a newer worker knows and this version does not."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> "Status":
+        return cls.OTHER
 
 
 @dataclass(frozen=True, slots=True)

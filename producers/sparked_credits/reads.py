@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, cast
 
+from sparked_credits.accounts import Account, AccountState, read_limits
 from sparked_credits.errors import AccountNotFound, InvalidIntent, LedgerDamaged, store_errors
 from sparked_credits.intents import checked_key, checked_name
 from sparked_credits.keys import Keys, shard_of
@@ -95,7 +96,35 @@ class Reads:
         replies = await pipelined(self._store, commands)
         return tuple(opened(user, name, fields) for name, fields in zip(names, replies, strict=True))
 
-    async def find_hold(self, user: str, origin: str, key: str) -> Hold | None:
+    async def account(self, user: str) -> Account:
+        """All that is known of `user`'s account at one moment: state, balance, debt, thresholds, spend limits.
+
+        Raises:
+            AccountNotFound: No account was opened for `user`.
+            InvalidIntent: `user` is malformed.
+            Unavailable: The store did not answer.
+        """
+        shard = self._shard(user)
+        with store_errors("reading the store's clock"):
+            now_ms = await self._store.time_ms()
+        account = ("HMGET", self._keys.account(shard, user), "posted", "held", "state")
+        # Settings in the same write: what changes them moves no credits, so the two can't contradict each other.
+        (posted, held, state), settings = await pipelined(
+            self._store, [account, ("HGETALL", self._keys.settings(shard, user))]
+        )
+        if posted is None:
+            raise _not_found()
+        thresholds = (settings.get(b"thresholds") or b"").split()
+        return Account(
+            user=user,
+            state=AccountState(state.decode()),
+            balance=Balance(int(posted), int(held)),
+            debt=int(settings.get(b"debt", 0)),
+            thresholds=tuple(int(threshold) for threshold in thresholds),
+            limits=read_limits(settings, now_ms),
+        )
+
+    async def find_hold(self, user: str, key: str, *, origin: str) -> Hold | None:
         """The hold that `origin` placed under `key`, open or settled; None if there is none.
 
         Args:

@@ -14,7 +14,7 @@ from sparked_credits.errors import InvalidIntent, LedgerDamaged, StoreRefused, U
 from sparked_credits.keys import Keys
 from sparked_credits.lots import Priority, read_lots
 from sparked_credits.store import Command, Store
-from sparked_credits.walking import EPOCH, Row, entry_pages, moment_ms, pipelined, span, users
+from sparked_credits.walking import EPOCH, Row, entry_pages, moment_ms, pipelined, span, walk_accounts
 
 GROUPINGS = ("app", "action", "day")
 
@@ -148,7 +148,7 @@ async def report(
     high = f"({until_ms}-0"
     tally = Tally(by)
     for shard in range(shards):
-        async for names in users(store, keys, shard):
+        async for names in walk_accounts(store, keys, shard, page=100):
             await _add_accounts(store, keys, shard, names, (low, high), tally)
     return tally.report(since_ms, until_ms)
 

@@ -166,6 +166,7 @@ class Credits(_Blocking[client.Credits]):
     holds = _blocking(client.Credits.holds)
     find_hold = _blocking(client.Credits.find_hold)
     lots = _blocking(client.Credits.lots)
+    account = _blocking(client.Credits.account)
 
     @property
     def prices(self) -> PriceBook:
@@ -196,3 +197,4 @@ class Admin(_Blocking[admin.Admin]):
     holds = _blocking(admin.Admin.holds)
     find_hold = _blocking(admin.Admin.find_hold)
     lots = _blocking(admin.Admin.lots)
+    account = _blocking(admin.Admin.account)

@@ -12,8 +12,7 @@ from typing import Any
 from sparked_credits.errors import Unavailable, store_errors
 from sparked_credits.keys import Keys
 from sparked_credits.store import COMMAND_TIMEOUT_S, Command, Store, call
-from sparked_credits.verification import walk_accounts
-from sparked_credits.walking import pipelined
+from sparked_credits.walking import pipelined, walk_accounts
 
 COLUMNS = {"granted": 1, "charged": -1, "refunded": 1, "expired": -1, "adjusted": 1}
 """A shard's totals, and the sign with which each counts towards the sum of all `posted`."""

@@ -18,7 +18,7 @@ from sparked_credits.keys import Keys, shard_of
 from sparked_credits.models import Balance, Verification
 from sparked_credits.store import Command, Store
 from sparked_credits.sums import Chain, Sums
-from sparked_credits.walking import entry_pages, pipelined
+from sparked_credits.walking import entry_pages, pipelined, walk_accounts
 
 ENTRIES_AT_ONCE = 10_000
 """Entries in memory, however many accounts are read together."""
@@ -106,30 +106,6 @@ async def sums_for_rebuild(store: Store, keys: Keys, shards: int, user: str) -> 
         if not doubt.is_settled_by(receipt):
             raise LedgerDamaged(doubt.problem)
     return chain.sums()
-
-
-async def walk_accounts(
-    store: Store, keys: Keys, shard: int, *, after: str = "", page: int = 1000
-) -> AsyncIterator[list[str]]:
-    """The users that have an account in `shard`, by name, a page at a time.
-
-    Those who join meanwhile are met if their name is still ahead.
-
-    Args:
-        after: Start behind this user.
-
-    Raises:
-        Unavailable: The store did not answer. Go on after the last user returned.
-    """
-    while True:
-        first = f"({after}" if after else "-"
-        read = ("ZRANGE", keys.accounts(shard), first, "+", "BYLEX", "LIMIT", 0, page)
-        (names,) = await pipelined(store, [read])
-        if names:
-            yield [name.decode() for name in names]
-        if len(names) < page:
-            return
-        after = names[-1].decode()
 
 
 async def _checked(

@@ -48,23 +48,28 @@ async def entry_pages(
         low = f"({rows[-1][0].decode()}"
 
 
-async def users(store: Store, keys: Keys, shard: int, size: int = 100) -> AsyncIterator[list[str]]:
-    """Everyone who has an account in the shard, by name, up to `size` of them at a time.
+async def walk_accounts(
+    store: Store, keys: Keys, shard: int, *, after: str = "", page: int = 1000
+) -> AsyncIterator[list[str]]:
+    """The users that have an account in `shard`, by name, a page at a time.
 
-    Whoever had one when this began is among them.
+    Whoever had one when this began is among them; those who join meanwhile are met if their name is still ahead.
+
+    Args:
+        after: Start behind this user.
 
     Raises:
-        Unavailable: The store did not answer.
+        Unavailable: The store did not answer. Go on after the last user returned.
     """
-    low = "-"
     while True:
-        with store_errors("reading the accounts"):
-            names = await store.command("ZRANGE", keys.accounts(shard), low, "+", "BYLEX", "LIMIT", 0, size)
+        first = f"({after}" if after else "-"
+        read = ("ZRANGE", keys.accounts(shard), first, "+", "BYLEX", "LIMIT", 0, page)
+        (names,) = await pipelined(store, [read])
         if names:
             yield [name.decode() for name in names]
-        if len(names) < size:
+        if len(names) < page:
             return
-        low = f"({names[-1].decode()}"
+        after = names[-1].decode()
 
 
 async def pipelined(store: Store, commands: Sequence[Command]) -> list[Any]:

@@ -3,7 +3,6 @@
 from typing import Any
 
 from sparked_credits import Admin, Credits, Receipt
-from sparked_credits.errors import Rejected
 from sparked_credits.intents import (
     CaptureIntent,
     ChargeIntent,
@@ -24,13 +23,9 @@ class Asking:
         self._admin = admin._exchange
 
     async def __call__(self, kind: type[Intent], user: str, key: str, **fields: Any) -> Receipt:
-        """The outcome, whatever it is; an applied conflict has the status it was refused with."""
+        """The outcome, whatever it is."""
         exchange = self._app if kind in APPS_KINDS else self._admin
         if "of" in fields:
             fields.setdefault("of_origin", "chat")
         intent = kind(user=user, key=key, **fields)
-        try:
-            return await exchange.ask(intent, 10, expires=exchange is self._app)
-        except Rejected as error:
-            assert error.receipt is not None, error
-            return error.receipt
+        return await exchange.answer(intent, 10, expires=exchange is self._app)

@@ -1,4 +1,4 @@
-"""Every kind of intent on every state of an account, and again under the same key: a table, as the ledger's contract."""
+"""Every kind of intent on every state of an account, and again under the same key: the ledger as a table."""
 
 from typing import Any
 

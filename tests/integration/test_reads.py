@@ -127,7 +127,7 @@ async def test_every_read_of_a_user_without_an_account_says_so(system: System) -
     for each in asked:
         with pytest.raises(AccountNotFound, match="no account was opened for this user"):
             await each
-    assert await reads.find_hold("nobody", "chat", "h1") is None
+    assert await reads.find_hold("nobody", "h1", origin="chat") is None
 
 
 @pytest.mark.parametrize("oldest_first", [False, True])
@@ -374,10 +374,10 @@ async def test_open_holds_are_listed_by_their_end_and_settled_ones_can_still_be_
         )
         await chat.capture("ada", hold="late:1", key="c", amount=12)
     assert [hold.key for hold in await reads.holds("ada")] == ["soon"]
-    captured = await reads.find_hold("ada", "chat", "late:1")
+    captured = await reads.find_hold("ada", "late:1", origin="chat")
     assert captured is not None
     assert (captured.state, captured.captured, captured.settled_by) == (HoldState.CAPTURED, 12, "chat:c")
-    assert await reads.find_hold("ada", "chat", "soon") is None
+    assert await reads.find_hold("ada", "soon", origin="chat") is None
     assert (await reads.balance("ada")).as_dict() == {"posted": 88, "held": 20, "available": 68}
     assert (await reads.balance("ada", at=placed)).as_dict() == {"posted": 100, "held": 50, "available": 50}
     statement = await reads.statement("ada", LONG_AGO, FAR)
@@ -443,3 +443,27 @@ async def test_what_expired_is_in_history_statement_and_report(system: System) -
     assert (statement.opening, statement.sums, statement.closing) == (130, {"lot_expired": -30}, 100)
     total = (await report(system.store, system.keys, SHARDS, by=["day"])).total
     assert (total.granted_paid, total.granted_promotional, total.expired, total.closing) == (100, 30, 30, 100)
+
+
+async def test_an_account_tells_its_state_its_settings_and_what_is_spent(system: System) -> None:
+    async with system.admin() as admin, system.credits() as app:
+        await admin.open_account("ada", initial=100)
+        plain = await app.account("ada")
+        assert (plain.state, plain.balance.available) == ("open", 100)
+        assert (plain.debt, plain.thresholds, plain.limits) == (0, (), ())
+        await admin.limit("ada", 50, window="day", action="chat")
+        await admin.limit("ada", 80, window="rolling_day")
+        await admin.thresholds("ada", [20, 10])
+        await admin.debt("ada", 30)
+        await app.charge("ada", 15, action="chat", key="k1")
+        await app.hold("ada", 5, action="video", key="h1")
+        await admin.freeze("ada")
+        found = await admin.account("ada")
+        assert (found.state, found.balance.available) == ("frozen", 80)
+        assert (found.debt, found.thresholds) == (30, (10, 20))
+        assert [(each.window, each.action, each.amount, each.spent) for each in found.limits] == [
+            ("day", "chat", 50, 15),
+            ("rolling_day", None, 80, 20),
+        ]
+        with pytest.raises(AccountNotFound):
+            await app.account("grace")

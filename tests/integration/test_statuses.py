@@ -51,7 +51,9 @@ def stated() -> set[tuple[str, str]]:
     return {
         (path.stem, status)
         for path in LUA.rglob("*.lua")
-        for status in re.findall(r"^-- ([a-z_]+): (?:receipt|nothing|account|checkpoint)", path.read_text(), re.MULTILINE)
+        for status in re.findall(
+            r"^-- ([a-z_]+): (?:receipt|nothing|account|checkpoint)", path.read_text(), re.MULTILINE
+        )
     } - {("apply", "foreign_epoch"), ("bury", "intent_failed")}
 
 

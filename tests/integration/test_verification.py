@@ -16,7 +16,8 @@ from sparked_credits.models import Balance, Verification
 from sparked_credits.store import Command, Store
 from sparked_credits.sums import Sums
 from sparked_credits.totals import check_totals
-from sparked_credits.verification import verify, verify_all, verify_shard, walk_accounts
+from sparked_credits.verification import verify, verify_all, verify_shard
+from sparked_credits.walking import walk_accounts
 from sparked_workers import initialise
 from tests.conftest import SHARDS, System
 from tests.handmade import LOT, SHARD, Handmade, Ledger, account, charged

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from sparked_credits import InvalidIntent, Lot, Price, PriceBook, Priority, Quote, Receipt, Status, Window
+from sparked_credits.accounts import read_limits
 from sparked_credits.control import checked_amounts, checked_choice, checked_reason, key_or_new, noted
-from sparked_credits.costs import Cost, cost_of, within_limits
+from sparked_credits.costs import Cost, cost_of
 from sparked_credits.durations import checked_ms, checked_seconds
 from sparked_credits.errors import CaptureExceedsHold
 from sparked_credits.scopes import Holding, derived_key
@@ -122,7 +123,8 @@ HOUR, DAY, MONTH = NOON.timestamp() // 3600, NOON.timestamp() // 86400, 2026 * 1
     ],
 )
 def test_a_quote_foresees_what_a_limit_will_say(name: str, text: str, fits: bool) -> None:
-    assert within_limits({name.encode(): text.encode()}, "chat", 10, NOON.timestamp() * 1000) is fits
+    limits = read_limits({name.encode(): text.encode()}, NOON.timestamp() * 1000)
+    assert all(limit.allows("chat", 10) for limit in limits) is fits
 
 
 # Admins

@@ -119,7 +119,7 @@ async def test_malformed_arguments_are_refused_before_the_store_is_asked() -> No
     with pytest.raises(InvalidIntent, match="at: must be a datetime with a time zone"):
         await reads.balance("ada", at=datetime(2026, 1, 1))  # noqa: DTZ001
     with pytest.raises(InvalidIntent, match="origin: "):
-        await reads.find_hold("ada", "a:b", "k")
+        await reads.find_hold("ada", "k", origin="a:b")
 
 
 def test_the_sums_of_a_statement_are_by_kind_and_leave_out_what_moves_nothing() -> None:

@@ -167,7 +167,7 @@ def receipt(status: Status) -> Receipt:
 def test_each_refusal_is_an_error_of_its_own(status: Status) -> None:
     error = refusal(receipt(status))
     assert isinstance(error, NOT_FINAL.get(status, Rejected))
-    assert type(error) is not Rejected
+    assert (type(error) is Rejected) is (status is Status.OTHER)
     assert json.dumps(error.as_dict())
 
 
@@ -269,3 +269,11 @@ def test_a_witness_keeps_the_highest_of_what_several_workers_saw(tmp_path: Any) 
     path.write_text("{")
     with pytest.raises(StoreRefused, match="cannot be read"):
         Witness(path, "e")
+
+
+def test_a_refusal_of_a_newer_worker_is_a_rejection() -> None:
+    """Workers are upgraded before apps."""
+    receipt = Receipt.from_stored(
+        "ada", "chat", "k", [1, "sanctioned", "charge", 1, "x", 0, 0, 1, 1], replayed=False
+    )
+    assert type(refusal(receipt)) is Rejected
