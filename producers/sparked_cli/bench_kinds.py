@@ -7,8 +7,10 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
+from rich.console import Group
 from rich.table import Table
 
+from sparked_cli.bench_reads import bench_reads
 from sparked_credits.exchange import Exchange
 from sparked_credits.intents import (
     SYSTEM,
@@ -172,7 +174,10 @@ async def bench_kinds(*, quick: bool, report: Callable[[str], None]) -> dict[str
                 for origin, stream in (("chat", keys.intents), (SYSTEM, keys.control))
             ]
             queues = _Queues(store, embedded.url, data / "witness.json", app, system)
-            return {"rows": await _measure(queues, count, report)}
+            rows = await _measure(queues, count, report)
+            entries = 100_000 if quick else 1_000_000
+            report(f"reading an account with {entries:,} entries")
+            return {"rows": rows, "entries": entries, "reads": await bench_reads(store, entries)}
 
 
 async def _measure(queues: _Queues, count: int, report: Callable[[str], None]) -> list[Row]:
@@ -198,10 +203,15 @@ async def _measure(queues: _Queues, count: int, report: Callable[[str], None]) -
     return [*rows, {"kind": "close", "server_us": round(await queues.drain(closing), 2)}]
 
 
-def kinds_table(result: dict[str, Any]) -> Table:
+def kinds_table(result: dict[str, Any]) -> Group:
     """The result as a person reads it."""
-    table = Table("kind", title="Server time per intent, full queues")
-    table.add_column("µs", justify="right")
+    kinds = Table("kind", title="Server time per intent, full queues")
+    kinds.add_column("µs", justify="right")
     for row in result["rows"]:
-        table.add_row(row["kind"], f"{row['server_us']:.1f}")
-    return table
+        kinds.add_row(row["kind"], f"{row['server_us']:.1f}")
+    reads = Table("read", title=f"An account with {result['entries']:,} entries")
+    for heading in ("server µs", "wait ms"):
+        reads.add_column(heading, justify="right")
+    for row in result["reads"]:
+        reads.add_row(row["read"], f"{row['server_us']:,}", f"{row['wait_ms']:.2f}")
+    return Group(kinds, reads)
