@@ -52,7 +52,7 @@ def balance(to: Connection, user: User, at: At = None) -> None:
 @command()
 @connected
 def account(to: Connection, user: User) -> None:
-    """An account's state and balance, and what is set for it: debt, thresholds, spend limits."""
+    """An account's state, balance, debt, thresholds and limits."""
     found = to.read(lambda client: client.account(user))
     say(account_table(found), found.as_dict(), as_json=to.as_json)
 

@@ -20,7 +20,7 @@ command = partial(commands.command, cls=Command, rich_help_panel=PANEL)
 def freeze(to: AsAdmin, user: User, reason: OptionalReason = None, key: OptionalKey = None) -> None:
     """Refuse an account's charges and holds, until `unfreeze`.
 
-    Grants, captures, voids and refunds go on.
+    Post-charges are refused too. Grants, captures, voids and refunds go on.
     """
     to.tell(
         lambda admin: admin.freeze(user, reason=reason, key=key, timeout=to.timeout),
@@ -66,6 +66,7 @@ def limit(
     action: Annotated[
         str | None, typer.Option(help="Count this action alone; none given: all together.", metavar="ACTION")
     ] = None,
+    reason: OptionalReason = None,
     key: OptionalKey = None,
 ) -> None:
     """Cap what an account may spend in a day or a month.
@@ -81,6 +82,7 @@ def limit(
             most,
             window=per,
             action=action,
+            reason=reason,
             key=key,
             timeout=to.timeout,
         ),
@@ -99,6 +101,7 @@ def thresholds(
             help="Whole credits, such as 10 50; or `none` to remove them.", metavar="AMOUNT…|none"
         ),
     ],
+    reason: OptionalReason = None,
     key: OptionalKey = None,
 ) -> None:
     """Report when an account's credits fall below some amounts.
@@ -108,7 +111,7 @@ def thresholds(
     wanted = [] if amounts == ["none"] else [whole_number("threshold", each) for each in amounts]
     reported = f"below {', '.join(map(str, sorted(wanted)))}" if wanted else "below nothing"
     to.tell(
-        lambda admin: admin.thresholds(user, wanted, key=key, timeout=to.timeout),
+        lambda admin: admin.thresholds(user, wanted, reason=reason, key=key, timeout=to.timeout),
         lambda _: f"{user}: it is reported when what is available falls {reported}",
     )
 

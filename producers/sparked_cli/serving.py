@@ -101,7 +101,8 @@ def tour() -> None:
 
     Exits with 1 if any of it fails to hold.
     """
-    from sparked_cli.tour import TourFailed, tell
+    from sparked_cli.tour import tell
+    from sparked_cli.tour_stage import TourFailed
 
     try:
         asyncio.run(tell(out))

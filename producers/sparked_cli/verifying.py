@@ -57,7 +57,10 @@ def verification_text(user: str, found: Verification) -> str:
     if found.valid:
         return f"{user} is right: posted {found.cached.posted}, held {found.cached.held}; {found.entries} entries read."
     wrong = "".join(f"\n  {problem}" for problem in found.problems)
-    return f"{user} is WRONG:{wrong}\n  `credits rebuild {user}` repairs what is cached"
+    repair = f"`credits rebuild {user}` repairs what is cached, where the entries agree with each other"
+    if "checkpoint" in wrong:
+        repair = f"`credits verify {user} --full` replaces the checkpoint, if all else is right"
+    return f"{user} is WRONG:{wrong}\n  {repair}"
 
 
 def verify_everyone(to: AsAdmin, *, full: bool) -> Everyone:

@@ -49,7 +49,11 @@ async def test_the_readmes_commands_and_example_do_what_it_says(tmp_path: Path) 
         assert "100 available" in printed[0]
         assert "90 available" in printed[1]
         assert "replayed" in printed[2]
-        assert "chat_message" in printed[3]
+        assert "hold of 50" in printed[3]
+        assert "40 available" in printed[3]
+        assert "55 available" in printed[4]
+        assert "65 available" in printed[5]
+        assert "chat_message" in printed[6]
         (example,) = re.findall(r"```python\n(.+?)```", README, re.DOTALL)
         promised = "".join(f"{said}\n" for said in re.findall(r"print\(.+\)  # (.+)", example))
         assert await output([sys.executable, "-c", example], url[1]) == promised
