@@ -220,7 +220,7 @@ class Admin(Reads):
     async def freeze(
         self, user: str, *, reason: str | None = None, key: str | None = None, timeout: float = 5.0
     ) -> Receipt:
-        """Have charges and holds of `user` refused, until `unfreeze`; grants, captures, voids and refunds go on.
+        """Have charges, holds and post-charges of `user` refused, until `unfreeze`; all else goes on.
 
         Args:
             key: None makes one up; freezing twice is no more than freezing once.
@@ -270,6 +270,7 @@ class Admin(Reads):
         *,
         window: Window | str = Window.DAY,
         action: str | None = None,
+        reason: str | None = None,
         key: str | None = None,
         timeout: float = 5.0,
     ) -> Receipt:
@@ -287,19 +288,27 @@ class Admin(Reads):
             TooMany: The account has 16 limits. Stored under the key; nothing changed.
             InvalidIntent, AccountNotFound, AccountClosed, IdempotencyConflict, Unavailable: As for `freeze`.
         """
+        window = checked_choice("window", Window, window)
         intent = LimitIntent.checked(
             user=user,
             amount=0 if amount is None else amount,
             key=key_or_new("limit", key),
-            window=checked_choice("window", Window, window),
+            window=window,
             of_action=action,
             remove=amount is None,
-            metadata=noted(self._actor, None),
+            # So that the account's history says what was set.
+            metadata=noted(self._actor, reason, {"limit": amount, "window": window.value, "action": action}),
         )
         return await self._request(intent, timeout)
 
     async def thresholds(
-        self, user: str, thresholds: Sequence[int], *, key: str | None = None, timeout: float = 5.0
+        self,
+        user: str,
+        thresholds: Sequence[int],
+        *,
+        reason: str | None = None,
+        key: str | None = None,
+        timeout: float = 5.0,
     ) -> Receipt:
         """Have an event written each time that `available` falls below one of these; replaces those before.
 
@@ -310,11 +319,12 @@ class Admin(Reads):
         Raises:
             InvalidIntent, AccountNotFound, AccountClosed, IdempotencyConflict, Unavailable: As for `freeze`.
         """
+        amounts = checked_amounts("thresholds", thresholds)
         intent = ThresholdsIntent.checked(
             user=user,
             key=key_or_new("thresholds", key),
-            thresholds=checked_amounts("thresholds", thresholds),
-            metadata=noted(self._actor, None),
+            thresholds=amounts,
+            metadata=noted(self._actor, reason, {"thresholds": list(amounts)}),
         )
         return await self._request(intent, timeout)
 
@@ -337,7 +347,10 @@ class Admin(Reads):
             InvalidIntent, AccountNotFound, AccountClosed, IdempotencyConflict, Unavailable: As for `freeze`.
         """
         intent = DebtIntent.checked(
-            user=user, amount=amount, key=key_or_new("debt", key), metadata=noted(self._actor, reason)
+            user=user,
+            amount=amount,
+            key=key_or_new("debt", key),
+            metadata=noted(self._actor, reason, {"debt": amount}),
         )
         return await self._request(intent, timeout)
 

@@ -41,6 +41,9 @@ _CLOCK_EVERY_S = 10.0
 _PASSING = (AskError, ClusterDownError, MovedError, TryAgainError)
 """Refusals of a Cluster that is moving a slot or electing a primary: they pass."""
 
+_UNREADABLE = (ValueError, TypeError, IndexError)
+"""What reading a receipt raises that was damaged in the store. The callers of others must not suffer from it."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -198,7 +201,10 @@ class Exchange:
             stored = await self.store.command("GET", self._receipt_key(user, key))
         if stored is None:
             return None
-        return Receipt.from_stored(user, self.origin, key, json.loads(stored), replayed=True)
+        try:
+            return Receipt.from_stored(user, self.origin, key, json.loads(stored), replayed=True)
+        except _UNREADABLE:
+            raise _damaged(key) from None
 
     def now_ms(self) -> float:
         """The store's clock, in ms since 1970: read when connecting, and every few seconds since."""
@@ -395,7 +401,7 @@ class Exchange:
                     continue
                 receipt = self._receipt(waiter, stored, replayed=bool(replayed))
                 self._settle(waiter, receipt)
-        except (ValueError, TypeError) as error:
+        except _UNREADABLE as error:
             # Nothing is lost: the stored receipt will be read back.
             _log.error("unreadable message on the reply channel: %s", describe(error))
 
@@ -454,7 +460,11 @@ class Exchange:
         for waiter, stored in zip(waiters, found, strict=True):
             if isinstance(stored, bytes):
                 waiter.sent_again = True
-                receipt = self._receipt(waiter, json.loads(stored), replayed=True)
+                try:
+                    receipt = self._receipt(waiter, json.loads(stored), replayed=True)
+                except _UNREADABLE:
+                    self._fail(waiter, _damaged(waiter.intent.key))
+                    continue
                 self._settle(waiter, receipt if _is_of(receipt, waiter.intent) else _conflict(receipt))
 
     # The store's clock
@@ -471,6 +481,10 @@ def _is_of(receipt: Receipt, intent: Intent) -> bool:
     if terms is not None or first_terms is not None:
         return (receipt.kind, first_terms) == (intent.kind, terms)
     return (receipt.kind, receipt.amount, receipt.action) == (intent.kind, intent.amount, intent.action)
+
+
+def _damaged(key: str) -> StoreRefused:
+    return StoreRefused(f"the receipt stored under key {key!r} cannot be read: restore it from a backup")
 
 
 def _conflict(receipt: Receipt) -> Receipt:

@@ -99,7 +99,7 @@ class _Priced(Intent):
         return {"price": to_json(self.price.as_dict()).decode()} if self.price else {}
 
     def terms(self) -> str | None:
-        return f"{self.action}:{self.price.name}*{self.price.quantity}" if self.price else None
+        return f"{self.action}*{self.price.name}*{self.price.quantity}" if self.price else None
 
 
 class ChargeIntent(_Priced):
@@ -165,7 +165,8 @@ class CaptureIntent(_OfAnother):
         return super().more() | ({"excess": "1"} if self.allow_excess else {})
 
     def terms(self) -> str | None:
-        return f"{super().terms()}:excess" if self.allow_excess else super().terms()
+        # In front, for a hold's key may end in anything.
+        return f"excess:{super().terms()}" if self.allow_excess else super().terms()
 
 
 class VoidIntent(_OfAnother):

@@ -180,7 +180,7 @@ class Entry:
     @classmethod
     def from_stored(cls, entry_id: bytes, fields: Mapping[bytes, bytes]) -> Self:
         """Read an entry as the account's stream holds it; unknown fields of later versions are left out."""
-        text = {name.decode(): value.decode() for name, value in fields.items()}
+        text = {name.decode(): value.decode(errors="replace") for name, value in fields.items()}
         amount, hold = int(text["amount"]), int(text.get("hold", 0))
         lots = read_lots(text["lots"]) if "lots" in text else _unlisted(amount, hold)
         return cls(
@@ -191,7 +191,7 @@ class Entry:
             action=text["action"],
             key=text["key"],
             origin=text["origin"],
-            metadata=json.loads(text["metadata"] or "{}"),
+            metadata=read_metadata(text["metadata"]),
             held=int(text.get("held", 0)),
             hold=hold,
             lots=tuple(lots),
@@ -214,6 +214,32 @@ def _unlisted(amount: int, hold: int) -> list[Lot]:
     return [Lot(UNEXPIRING, amount - hold, hold)] if amount or hold else []
 
 
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is not JSON")
+
+
+# Made once: json.loads makes a decoder for each call that has options.
+_METADATA_JSON = json.JSONDecoder(parse_constant=_refuse)
+
+
+def read_metadata(text: str) -> Mapping[str, Any]:
+    """Metadata as the store holds it.
+
+    Whoever may write to a queue may write anything there, and one entry must not keep the others from being read:
+    what is no JSON object is returned as the text of one field, `unreadable`.
+    """
+    if not text:
+        return {}
+    try:
+        metadata = _METADATA_JSON.decode(text)
+        if "\\u" in text:
+            # Fails on half a surrogate pair, as printing it would.
+            json.dumps(metadata, ensure_ascii=False).encode()
+    except (ValueError, RecursionError):
+        metadata = None
+    return metadata if isinstance(metadata, dict) else {"unreadable": text}
+
+
 @dataclass(frozen=True, slots=True)
 class Price:
     """How an amount came about: a line of a price book, times a quantity."""
@@ -228,10 +254,14 @@ class Price:
     """The book's version."""
 
     @classmethod
-    def from_stored(cls, text: str) -> Self:
-        """Read it as an entry holds it, a JSON object."""
-        fields = json.loads(text)
-        return cls(fields["name"], fields["quantity"], fields["unit_price"], fields["version"])
+    def from_stored(cls, text: str) -> Self | None:
+        """Read it as an entry holds it, a JSON object; None if it is anything else."""
+        try:
+            fields = json.loads(text)
+            price = cls(fields["name"], fields["quantity"], fields["unit_price"], fields["version"])
+        except (ValueError, KeyError, TypeError, RecursionError):
+            return None
+        return price if all(isinstance(value, str) for value in price.as_dict().values()) else None
 
     def as_dict(self) -> dict[str, str]:
         """All of it as plain values, for JSON."""
@@ -284,7 +314,7 @@ class Hold:
     @classmethod
     def from_stored(cls, user: str, name: str, fields: Mapping[bytes, bytes]) -> Self:
         """Read a hold as its hash holds it; `name` is `<origin>:<key>`."""
-        text = {field.decode(): value.decode() for field, value in fields.items()}
+        text = {field.decode(): value.decode(errors="replace") for field, value in fields.items()}
         origin, _, key = name.partition(":")
         amount, captured = int(text["amount"]), int(text.get("captured", 0))
         lots = read_lots(text.get("lots") or f"{UNEXPIRING}={amount}")
@@ -299,7 +329,7 @@ class Hold:
             at=int(text["at"]),
             expires_at=int(text["expires_at"]),
             lots=tuple(Lot(lot.name, 0, lot.available) for lot in lots),
-            metadata=json.loads(text.get("metadata") or "{}"),
+            metadata=read_metadata(text.get("metadata", "")),
             captured=captured,
             captured_lots=tuple(taken),
             settled_at=int(text["settled_at"]) if "settled_at" in text else None,

@@ -152,7 +152,7 @@ class Chain:
         self.count += 1
         try:
             self._add_numbers(fields)
-        except (KeyError, ValueError, IndexError, TypeError) as error:
+        except (KeyError, ValueError, IndexError, TypeError, AttributeError, RecursionError) as error:
             self._problem(f"entry {seq} cannot be read: {error!r}"[:200])
 
     def _add_numbers(self, fields: Mapping[bytes, bytes]) -> None:

@@ -240,3 +240,20 @@ async def test_a_damaged_account_is_found_and_repaired_on_record(system: System)
         assert (await admin.rebuild("ada", reason="a flipped bit", key="r1")).replayed
         assert (await admin.verify("ada")).valid
         assert (await admin.verify("ada", full=True)).valid
+
+
+async def test_an_accounts_history_says_what_was_set_and_by_whom(system: System) -> None:
+    async with system.admin() as admin:
+        await admin.open_account("ada", initial=100)
+        await admin.limit("ada", 50, window="month", action="chat", reason="a trial")
+        await admin.limit("ada", None, window="month", action="chat")
+        await admin.thresholds("ada", [20, 10])
+        await admin.debt("ada", 30)
+        page = await admin.history("ada", oldest_first=True)
+    said = [dict(entry.metadata) for entry in page.entries[1:]]
+    assert said == [
+        {"limit": 50, "window": "month", "action": "chat", "reason": "a trial", "actor": "test"},
+        {"limit": None, "window": "month", "action": "chat", "actor": "test"},
+        {"thresholds": [20, 10], "actor": "test"},
+        {"debt": 30, "actor": "test"},
+    ]

@@ -143,3 +143,15 @@ async def test_a_store_that_does_not_answer_is_unavailable() -> None:
     with pytest.raises(Unavailable, match="cannot reach the store"):
         async with Credits.connect("redis://127.0.0.1:1", app="chat"):
             pass
+
+
+async def test_a_worker_that_may_not_load_functions_refuses_to_start(tmp_path: Path) -> None:
+    async with EmbeddedStore(tmp_path / "store") as embedded:
+        keys = Keys()
+        async with Store(embedded.url) as store:
+            await initialise(store, keys, shards=SHARDS)
+            rules = ("on", "nopass", "~*", "&*", "+@all", "-function|load")
+            await store.command("ACL", "SETUSER", "worker", *rules)
+        url = embedded.url.replace("unix://", "unix://worker:x@")
+        with pytest.raises(StoreRefused, match=r"\+function\|load"):
+            await Worker(url, witness=tmp_path / "witness.json").run()

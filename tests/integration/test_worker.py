@@ -5,12 +5,14 @@ import json
 from typing import Any
 
 import pytest
+from redis.exceptions import ResponseError
 
 from sparked_credits import IntentFailed, InvalidIntent, Receipt, Status
 from sparked_credits.identity import identify
 from sparked_credits.keys import shard_of
 from sparked_workers import Worker
 from sparked_workers.consumer import Consumer, Ownership
+from sparked_workers.scripts import LEDGER
 from tests.conftest import SHARDS, System
 from tests.waiting import wait_until
 
@@ -86,6 +88,7 @@ GOOD: dict[str, Any] = {
         ({"user": "a:b"}, "user is malformed"),
         ({"user": ""}, "user is malformed"),
         ({"origin": "{7}"}, "origin is malformed"),
+        ({"origin": "system"}, "origin is not of this stream"),
         ({"key": "a b"}, "key is malformed"),
         ({"action": 'x","y'}, "action is malformed"),
         ({"metadata": {"a": 1}}, "metadata is malformed"),
@@ -139,6 +142,36 @@ async def test_an_intent_that_the_script_fails_on_is_buried_and_the_others_go_on
     (letter,) = await dead_letters(idle, "ada")
     assert "WRONGTYPE" in letter["reason"]
     await idle.store.command("DEL", idle.keys.account(shard, "ada"))
+
+
+async def test_what_arrives_after_an_intent_failed_is_not_buried_in_its_place(idle: System) -> None:
+    """A grant comes between the two calls, and would be applied first."""
+    worker = await idle.start_worker()
+    async with idle.admin() as admin, idle.credits() as app:
+        await admin.open_account("ada", initial=100)
+        await idle.stop_worker(worker)
+        shard = shard_of("ada", SHARDS)
+        broken = next(f"user-{n}" for n in range(100) if shard_of(f"user-{n}", SHARDS) == shard)
+        await idle.store.command("SET", idle.keys.account(shard, broken), "not an account")
+        epoch = (await identify(idle.store, idle.keys)).epoch
+        fence = (await idle.store.command("HGET", idle.keys.meta(shard), "fence")).decode()
+
+        async def queued(queue: str) -> bool:
+            return bool(await idle.store.command("XLEN", queue) == 1)
+
+        charging = asyncio.create_task(app.charge(broken, 1, action="x", key="k1", timeout=20))
+        await wait_until(lambda: queued(idle.keys.intents(shard)))
+        with pytest.raises(ResponseError, match="WRONGTYPE"):
+            await idle.store.command(*LEDGER.call("apply", [idle.keys.meta(shard)], epoch, fence, 1, 0))
+        granting = asyncio.create_task(admin.grant("ada", 5, reason="gift", key="g1", timeout=20))
+        await wait_until(lambda: queued(idle.keys.control(shard)))
+        await idle.store.command(*LEDGER.call("bury", [idle.keys.meta(shard)], epoch, fence, "its error"))
+        await idle.start_worker()
+        assert (await granting).available == 105
+        with pytest.raises(IntentFailed):
+            await charging
+    assert len(await dead_letters(idle, "ada")) == 1
+    await idle.store.command("DEL", idle.keys.account(shard, broken))
 
 
 async def test_a_half_written_account_is_frozen(idle: System) -> None:

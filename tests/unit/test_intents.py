@@ -56,12 +56,12 @@ OF = {"of": "k0", "of_origin": "chat"}
 SPECIAL: list[tuple[Intent, str | None, dict[str, str]]] = [
     (
         make(ChargeIntent, amount=125, action="video", price=VIDEO),
-        "video:video_generation*12.5",
+        "video*video_generation*12.5",
         {"price": VIDEO_JSON},
     ),
     (
         make(PostChargeIntent, amount=125, action="video", price=VIDEO),
-        "video:video_generation*12.5",
+        "video*video_generation*12.5",
         {"price": VIDEO_JSON},
     ),
     (
@@ -71,13 +71,13 @@ SPECIAL: list[tuple[Intent, str | None, dict[str, str]]] = [
     ),
     (
         make(HoldIntent, amount=125, action="video", expires_in_ms=60_000, price=VIDEO),
-        "video:video_generation*12.5:60000",
+        "video*video_generation*12.5:60000",
         {"expires_in": "60000", "price": VIDEO_JSON},
     ),
     (make(RefundIntent, **OF), "0:chat:k0", OF),
     (make(RefundIntent, **OF, amount=5, keep_expired=True), "5:chat:k0", {**OF, "keep_expired": "1"}),
     (make(CaptureIntent, **OF, amount=5), "5:chat:k0", OF),
-    (make(CaptureIntent, **OF, amount=5, allow_excess=True), "5:chat:k0:excess", {**OF, "excess": "1"}),
+    (make(CaptureIntent, **OF, amount=5, allow_excess=True), "excess:5:chat:k0", {**OF, "excess": "1"}),
     (make(VoidIntent, **OF), "0:chat:k0", OF),
     (
         make(GrantIntent, amount=100, priority=Priority.PROMOTIONAL),

@@ -40,8 +40,8 @@ SHARDS_A_TURN = 4
 """Shards applied before their answers are published, so that callers work on these while the store applies the
 next: at 1 024 callers over 16 shards, 4 at a time served a fifth more charges than all at once."""
 
-ACCOUNTS_A_LAPSE = 32
-"""Accounts whose holds and lots are ended in one script call."""
+ACCOUNTS_A_LAPSE = 8
+"""Accounts whose holds and lots are ended in one script call; each may have hundreds."""
 
 _BLOCK_MS = 2000
 _RETRY_S = 0.2
@@ -187,12 +187,14 @@ class Consumer:
         owned = [self._owned[shard] for shard in shards if shard in self._owned]
         commands = [self._command(each) for each in owned]
         replies = (await call(connection, [*news, *commands], COMMAND_TIMEOUT_S))[len(news) :]
-        if any(LEDGER.is_unknown(reply) for reply in replies):
-            await _load(connection)
-            return [], [*shards, *later]
         answers: dict[bytes, list[bytes]] = {}
         more = []
+        is_known = True
         for each, reply in zip(owned, replies, strict=True):
+            if LEDGER.is_unknown(reply):
+                is_known = False
+                more.append(each.shard)
+                continue
             if isinstance(reply, Exception):
                 if await self._failed(connection, each, reply, answers):
                     more.append(each.shard)
@@ -200,6 +202,8 @@ class Consumer:
             each.alone = max(0, each.alone - 1)
             if self._take_in(each, reply, answers):
                 more.append(each.shard)
+        if not is_known:
+            await _load(connection)
         return _messages(self._keys, answers), later + more
 
     def _command(self, owned: Ownership) -> Command:
@@ -244,8 +248,14 @@ class Consumer:
             self._learn_due(owned, reply[0])
         elif not self._refused_for_now(owned, reply):
             # One account must not keep those of others from ending: it is passed over, until its next intent.
-            _log.critical("shard %d: ending what is due of an account failed: %s", owned.shard, describe(reply))
-            await call(connection, [self._lapse_command(owned, 0)], COMMAND_TIMEOUT_S)
+            _log.critical(
+                "shard %d: ending what is due of an account failed: %s", owned.shard, describe(reply)
+            )
+            (passed,) = await call(connection, [self._lapse_command(owned, 0)], COMMAND_TIMEOUT_S)
+            if isinstance(passed, Exception):
+                owned.not_before = asyncio.get_running_loop().time() + _RETRY_S
+            else:
+                self._learn_due(owned, passed[0])
 
     # Failing
 
@@ -258,9 +268,8 @@ class Consumer:
         text = describe(error)
         _log.error("shard %d: applying failed: %s", owned.shard, text)
         if owned.alone:
-            await self._bury(connection, owned, text, answers)
-        else:
-            owned.alone = INTENTS_MAX
+            return await self._bury(connection, owned, text, answers)
+        owned.alone = INTENTS_MAX
         return True
 
     def _refused_for_now(self, owned: Ownership, error: Exception) -> bool:
@@ -275,21 +284,28 @@ class Consumer:
         if isinstance(error, _NOT_NOW) or _NOT_NOW_WORDS.search(text):
             _log.warning("shard %d: the store refuses for now: %s", owned.shard, text)
             owned.not_before = asyncio.get_running_loop().time() + _RETRY_S
+            # It did not say when something is due, and perhaps no intent will come to ask it again.
+            owned.due_at = min(owned.due_at, owned.not_before)
             return True
         return False
 
     async def _bury(
         self, connection: Connection, owned: Ownership, reason: str, answers: dict[bytes, list[bytes]]
-    ) -> None:
+    ) -> bool:
+        """Remove the intent that failed; False where none did: then it is the shard that does, and is left alone."""
         command = LEDGER.call("bury", [self._keys.meta(owned.shard)], self._epoch, owned.fence, reason[:500])
         (reply,) = await call(connection, [command], COMMAND_TIMEOUT_S)
         if isinstance(reply, Exception):
             raise reply
-        frozen, *said = reply or [0]
+        if not reply:
+            owned.not_before = asyncio.get_running_loop().time() + _RETRY_S
+            return False
+        frozen, *said = reply
         if frozen:
             _log.critical("shard %d: an intent was half written; its account is frozen", owned.shard)
         for client, answer in zip(said[::2], said[1::2], strict=True):
             answers.setdefault(client, []).append(answer)
+        return True
 
 
 async def _load(connection: Connection) -> None:

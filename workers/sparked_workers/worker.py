@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
 from sparked_credits.errors import StoreRefused, describe, store_errors
 from sparked_credits.identity import identify
@@ -14,6 +14,7 @@ from sparked_credits.keys import Keys
 from sparked_credits.store import Store
 from sparked_workers.consumer import Consumer
 from sparked_workers.leases import Leases
+from sparked_workers.scripts import LEDGER
 from sparked_workers.witness import Witness, default_path
 
 LEASE_MS = 5000
@@ -71,6 +72,7 @@ class Worker:
             identity = await identify(store, self._keys, self._epoch)
             if not self._weak_durability:
                 await _check_durability(store)
+            await _load_library(store)
             witness = Witness(self._witness or default_path(identity.epoch), identity.epoch)
             leases = Leases(store, self._keys, identity, witness, self._lease_ms)
             async with asyncio.TaskGroup() as group:
@@ -125,6 +127,17 @@ class Worker:
                 await leases.release_all()
         except (RedisError, OSError, TimeoutError) as error:
             _log.warning("could not give up the leases, they end by themselves: %s", describe(error))
+
+
+async def _load_library(store: Store) -> None:
+    """Tell the store what to run, on each primary: a worker that may not would own shards and serve none."""
+    with store_errors("loading the function library"):
+        try:
+            await store.on_each(*LEDGER.load())
+        except NoPermissionError as error:
+            raise StoreRefused(
+                f"the store's user may not load functions ({describe(error)}): a worker needs +function|load and +fcall"
+            ) from error
 
 
 async def _check_durability(store: Store) -> None:

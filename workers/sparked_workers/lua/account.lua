@@ -26,6 +26,7 @@ local function reread_settings(account)
   read_settings(account)
 end
 
+-- Fails on a number that is none, by adding 0 to it, while nothing is written yet.
 local function read_account(user)
   local key = prefix .. 'account:' .. user
   local fields = call('HMGET', key, 'posted', 'held', 'seq', 'state', 'at', 'more')
@@ -34,11 +35,11 @@ local function read_account(user)
   end
   local account = {
     user = user,
-    posted = tonumber(fields[1]),
-    held = tonumber(fields[2]),
-    seq = tonumber(fields[3]),
+    posted = tonumber(fields[1]) + 0,
+    held = tonumber(fields[2]) + 0,
+    seq = tonumber(fields[3]) + 0,
     state = fields[4],
-    at = tonumber(fields[5]),
+    at = tonumber(fields[5]) + 0,
     posted_text = fields[1],
     held_text = fields[2],
     seq_text = fields[3],
@@ -110,4 +111,21 @@ local function enter(account, kind, total, amount, source, further)
   call('XADD', entries, id, 'v', 1, 'kind', kind, 'amount', amount, 'posted', posted_text,
     'action', source.action, 'key', source.key, 'origin', source.origin, 'metadata', source.metadata,
     unpack(further_fields(account, further)))
+end
+
+-- Whether something was written of an intent that has no receipt. Reads use pcall here: what is stored may be just what
+-- makes `apply` fail.
+local function is_half_written(intent)
+  local fields = redis.pcall('HMGET', prefix .. 'account:' .. intent.user, 'seq', 'posted')
+  if fields.err or not fields[1] then
+    return false
+  end
+  local last = redis.pcall('XREVRANGE', prefix .. 'entries:' .. intent.user, '+', '-', 'COUNT', 1)
+  if last.err or not last[1] then
+    return true
+  end
+  local entry = last[1][2]
+  -- An entry that the account does not show yet, or one of this very intent.
+  return match(last[1][1], '-(%d+)$') ~= fields[1] or entry[8] ~= fields[2]
+    or (entry[12] == intent.key and entry[14] == intent.origin)
 end

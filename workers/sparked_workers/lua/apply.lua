@@ -2,7 +2,7 @@
 -- KEYS[1]  the shard's meta hash, `<namespace>:{<shard>}:meta`
 -- ARGV[1]  epoch the store must have
 -- ARGV[2]  fence of the calling worker
--- ARGV[3]  intents to decide at most, 1 to 128
+-- ARGV[3]  intents to decide at most, 1 to 128; 1 after a batch failed, so that `bury` can tell which one it is
 -- ARGV[4]  ms added to the store's clock; 0 but in tests
 -- Returns {position, 1 if more is waiting else 0, dead letters, ms until something is due or -1, client, answers, …}
 -- Errors FOREIGN, SUPERSEDED: nothing was written.
@@ -19,7 +19,7 @@ if not position then
   return not_owner
 end
 read_clock(ARGV[4])
-local dead = 0
+local dead, alone = 0, ARGV[3] == '1'
 
 -- The stored receipt answers for its key for ever; another payload under the key is a conflict.
 local function replay(intent, stored)
@@ -77,7 +77,11 @@ local function decide(intent)
   if stored then
     return replay(intent, stored)
   end
-  local account = read_account(intent.user)
+  -- Without a receipt it would be applied again; `bury` says what has become of it.
+  if alone and not kind.repairs and is_half_written(intent) then
+    error('the account is half written')
+  end
+  local account = not kind.repairs and read_account(intent.user) or nil
   -- Writes: what is due of the account is an effect of its own, before the intent's.
   if account and account.due and account.due <= now then
     run_timers(account)
@@ -98,6 +102,7 @@ local function drain(stream, most)
     return 0, #waiting > 0
   end
   for i = 1, count do
+    if alone then deciding[prefix] = { stream, waiting[i][1] } end
     local raw = waiting[i][2][2] or ''
     local intent, reason, unread = parse(raw, stream)
     if intent then
@@ -106,6 +111,11 @@ local function drain(stream, most)
       dead = dead + 1
       bury(stream, waiting[i][1], raw, reason)
       answer(unread, 0, '[1,"malformed","unknown",0,"unknown",0,0,0,' .. now_text .. ']')
+    end
+    -- What was due of their accounts may be far more work than the intents themselves.
+    if ended >= ENDED_MAX then
+      count = i
+      break
     end
   end
   if #waiting > count then

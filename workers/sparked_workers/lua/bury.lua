@@ -3,7 +3,8 @@
 -- ARGV[1]  epoch the store must have
 -- ARGV[2]  fence of the calling worker
 -- ARGV[3]  the error, in words
--- Returns {1 if the account was half written and is now frozen else 0, client, answer}, or {} for an empty shard.
+-- Returns {1 if the account was half written and is now frozen else 0, client, answer}, or {} if the intent that
+-- failed is not known (any longer): `apply` is to be called again.
 -- Errors FOREIGN, SUPERSEDED: nothing was written.
 -- intent_failed: dead letter, receipt; the account is frozen if something of the intent was written.
 
@@ -12,49 +13,34 @@ if not position then
   return not_owner
 end
 
--- Reads use pcall here: what is stored may be just what makes `apply` fail.
-local function is_half_written(intent)
-  local fields = redis.pcall('HMGET', prefix .. 'account:' .. intent.user, 'seq', 'posted')
-  if fields.err or not fields[1] then
-    return false
-  end
-  local last = redis.pcall('XREVRANGE', prefix .. 'entries:' .. intent.user, '+', '-', 'COUNT', 1)
-  if last.err or not last[1] then
-    return true
-  end
-  local entry = last[1][2]
-  -- An entry that the account does not show yet, or one of this very intent, which left no receipt.
-  return match(last[1][1], '-(%d+)$') ~= fields[1] or entry[8] ~= fields[2]
-    or (entry[12] == intent.key and entry[14] == intent.origin)
-end
-
--- The head is what `apply`, asked for one intent, fails on: control goes first.
-local stream = 'control'
-local head = call('XRANGE', prefix .. stream, '-', '+', 'COUNT', 1)[1]
-if not head then
-  stream = 'intents'
-  head = call('XRANGE', prefix .. stream, '-', '+', 'COUNT', 1)[1]
-end
-if not head then
+-- Not just the head, for one that goes first may have come to `control` since.
+local failed = deciding[prefix]
+local stream = failed and failed[1]
+local found = failed and call('XRANGE', prefix .. stream, failed[2], failed[2])[1]
+if not found then
   return {}
 end
 
-local raw = head[2][2] or ''
+local raw = found[2][2] or ''
 local intent = parse(raw, stream)
 read_clock(0)
-local frozen = intent ~= nil and is_half_written(intent)
+local receipt_name = intent and receipt_key(intent.user, intent.origin, intent.key)
+-- A receipt that is there was not readable. It stays, for what it is of is done.
+local done = intent and call('EXISTS', receipt_name) == 1
+local frozen = intent and not done and is_half_written(intent)
 
 -- Writes.
-bury(stream, head[1], raw, ARGV[3])
+bury(stream, found[1], raw, ARGV[3])
 call('HINCRBY', KEYS[1], 'position', 1)
 if not intent then
   return { 0 }
 end
 local receipt = refused_json('intent_failed', intent)
-if not kinds[intent.kind].leaves_no_receipt then
-  call('SET', receipt_key(intent.user, intent.origin, intent.key), receipt)
+if not done and not kinds[intent.kind].leaves_no_receipt then
+  call('SET', receipt_name, receipt)
 end
-if frozen then
+-- A closed account accepts less than a frozen one, and for ever.
+if frozen and call('HGET', prefix .. 'account:' .. intent.user, 'state') ~= 'closed' then
   call('HSET', prefix .. 'account:' .. intent.user, 'state', 'frozen')
 end
 answer(intent, 0, receipt)

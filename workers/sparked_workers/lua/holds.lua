@@ -112,6 +112,7 @@ local function run_timers(account)
     else
       break
     end
+    ended = ended + 1
   end
   tell_crossed(account, before)
   save_more(account)

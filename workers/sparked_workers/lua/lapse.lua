@@ -4,7 +4,7 @@
 -- ARGV[2]  fence of the calling worker
 -- ARGV[3]  accounts to look at, 1 to 128; 0: pass over the first one, on which this script fails
 -- ARGV[4]  ms added to the store's clock; 0 but in tests
--- Returns {ms until something is due or -1}
+-- Returns {ms until something is due or -1}; where one account had much to end, the others are left for the next call.
 -- Errors FOREIGN, SUPERSEDED: nothing was written.
 
 local position, not_owner = check_owner(ARGV[1], ARGV[2])
@@ -16,10 +16,15 @@ read_clock(ARGV[4])
 local most = tonumber(ARGV[3])
 local due = call('ZRANGE', prefix .. 'due', '-inf', now_text, 'BYSCORE', 'LIMIT', 0, max(1, most))
 for _, user in ipairs(due) do
+  if ended >= ENDED_MAX then break end
   local account = most > 0 and read_account(user)
   -- Writes.
   if account and account.due then
     run_timers(account)
+  end
+  -- Even if nothing was due: a list that is wrong about an account would be met again at once, for ever.
+  if account and account.due then
+    call('ZADD', prefix .. 'due', account.due, user)
   else
     call('ZREM', prefix .. 'due', user)
   end

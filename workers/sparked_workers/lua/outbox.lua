@@ -18,7 +18,7 @@ local function tell_crossed(account, before)
   for text in gmatch(account.thresholds or '', '%d+') do
     local threshold = tonumber(text)
     if before >= threshold and after < threshold then
-      tell(account, 'threshold_crossed', '{"threshold":' .. text .. ',"available":' .. whole(after) .. '}')
+      tell(account, 'threshold_crossed', '{"threshold":' .. whole(threshold) .. ',"available":' .. whole(after) .. '}')
     end
   end
 end

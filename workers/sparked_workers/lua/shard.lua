@@ -16,6 +16,7 @@ local DEAD_LETTERS_MAX = 10000
 --   opens             makes the account, rather than needing it
 --   frozen, closed    whether an account in that state accepts it
 --   leaves_no_receipt whether it may be repeated without end, and is not remembered
+--   repairs           whether it is for accounts that cannot be read, and reads what it needs itself
 --   complaint(intent) what is malformed about the fields that only this kind has, or nil
 --   refusal(intent, account)  the status that refuses it and its details, or nil; writes nothing
 --   effect(intent, account)   writes; returns the details of the receipt, and the account if it made it
@@ -31,7 +32,15 @@ local now, now_text
 -- Answers to those who wait, by client; see intent.lua.
 local answers
 
--- The library outlives its calls: whatever one leaves behind is forgotten here.
+-- By prefix, the stream and id of the intent that `apply` came to last when it was asked for one: where it failed,
+-- `bury` finds that one here.
+local deciding = {}
+
+-- Holds and lots that this call has ended, and how many are enough for one: some ms.
+local ended
+local ENDED_MAX = 128
+
+-- The library outlives its calls: whatever one leaves behind is forgotten here, but for `deciding`.
 local function begin(keys, arguments)
   if not call then
     call, tonumber, floor, max, min = redis.call, _G.tonumber, math.floor, math.max, math.min
@@ -40,7 +49,7 @@ local function begin(keys, arguments)
   end
   KEYS, ARGV = keys, arguments
   prefix = match(KEYS[1], '^(.+:{%d+}:)meta$')
-  answers = {}
+  answers, ended = {}, 0
 end
 
 local function read_clock(ahead_ms)

@@ -9,6 +9,7 @@ kinds.adjust = {
   frozen = true,
   complaint = function(intent)
     if tonumber(intent.amount) == 0 then return 'amount is too small' end
+    if not is_flag(intent.force) then return 'force is malformed' end
   end,
   refusal = function(intent, account)
     local amount = tonumber(intent.amount)

@@ -9,6 +9,8 @@
 local function target_complaint(intent)
   if not is_key(intent.of) then return 'of is malformed' end
   if not is_name(intent.of_origin, 512) then return 'of_origin is malformed' end
+  -- Kind, amount and action leave out the target; and those of the receipt are what it turned out to be.
+  if not intent.terms then return 'terms are missing' end
 end
 
 -- Shared with `void`. The hold is kept with the intent, for its effect.
@@ -25,7 +27,10 @@ kinds.capture = {
   stream = 'intents',
   amount_min = 0,
   frozen = true,
-  complaint = target_complaint,
+  complaint = function(intent)
+    if not is_flag(intent.excess) then return 'excess is malformed' end
+    return target_complaint(intent)
+  end,
   refusal = function(intent, account)
     local status, details = open_hold_refusal(intent, account)
     if status then return status, details end

@@ -2,11 +2,15 @@
 -- applied: account, entry, totals `charged`, receipt.
 -- insufficient_credits: receipt.
 
+local function is_price(text)
+  if not is_line(text, 1024) then return false end
+  local ok, price = pcall(cjson.decode, text)
+  return ok and type(price) == 'table' and type(price.name) == 'string' and type(price.quantity) == 'string'
+    and type(price.unit_price) == 'string' and type(price.version) == 'string'
+end
+
 local function price_complaint(intent)
-  if intent.price ~= nil and (type(intent.price) ~= 'string' or #intent.price > 1024
-    or not pcall(cjson.decode, intent.price)) then
-    return 'price is malformed'
-  end
+  if intent.price ~= nil and not is_price(intent.price) then return 'price is malformed' end
 end
 
 -- Shared with `post_charge`: what is taken, by whom, and from which lots.

@@ -33,7 +33,10 @@ kinds.grant = {
     local lot = lot_to_grant(intent, account)
     local _, expires = terms_of(lot)
     if expires <= now then return 'grant_expired' end
-    if #(account.lots or {}) >= LOTS_MAX and lot ~= 'paid' and not is_listed(account, lot) then return 'too_many_lots', { most = LOTS_MAX } end
+    if #(account.lots or {}) >= LOTS_MAX and lot ~= 'paid' and not is_listed(account, lot)
+      and tonumber(intent.amount) > owed(account) then
+      return 'too_many_lots', { most = LOTS_MAX }
+    end
   end,
   effect = function(intent, account)
     local amount = tonumber(intent.amount)

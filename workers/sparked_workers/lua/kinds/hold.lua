@@ -11,6 +11,8 @@ kinds.hold = {
       or tonumber(intent.expires_in) > 30 * DAY then
       return 'expires_in is malformed'
     end
+    -- Kind, amount and action leave out how long it lasts.
+    if not intent.terms then return 'terms are missing' end
     return price_complaint(intent)
   end,
   refusal = function(intent, account)

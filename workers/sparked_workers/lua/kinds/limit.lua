@@ -20,6 +20,7 @@ kinds.limit = {
     local window = intent.window
     if window ~= 'day' and window ~= 'month' and window ~= 'rolling_day' then return 'window is malformed' end
     if intent.of_action ~= '*' and not is_action(intent.of_action) then return 'of_action is malformed' end
+    if not is_flag(intent.remove) then return 'remove is malformed' end
   end,
   refusal = function(intent, account)
     if not intent.remove and not limit_named(account, limit_name(intent)) and #(account.limits or {}) >= LIMITS_MAX then

@@ -7,8 +7,9 @@ kinds.open = {
   amount_min = 0,
   opens = true,
   frozen = true,
-  refusal = function(_, account)
-    if account then return 'account_exists' end
+  refusal = function(intent, account)
+    -- Entries without an account are damage, which a rebuild repairs; opened anew, it would be granted twice.
+    if account or call('EXISTS', prefix .. 'entries:' .. intent.user) == 1 then return 'account_exists' end
   end,
   effect = function(intent)
     local account = { user = intent.user, posted = 0, held = 0, seq = 0, at = 0, held_text = '0', debt = 0 }

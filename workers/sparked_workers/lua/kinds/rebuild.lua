@@ -34,9 +34,13 @@ local function add_entry(sums, row)
   end
 end
 
+-- An account's numbers, as texts; what is no number stays a text, for that is what was found.
 local function numbers_json(posted, held, seq, state, lots)
-  return '{"posted":' .. posted .. ',"held":' .. held .. ',"seq":' .. seq .. ',"state":"' .. state .. '","lots":"' .. lots
-    .. '"}'
+  local function number(text)
+    return is_signed_amount(text) and whole(tonumber(text)) or cjson.encode(text or '')
+  end
+  return '{"posted":' .. number(posted) .. ',"held":' .. number(held) .. ',"seq":' .. number(seq)
+    .. ',"state":' .. cjson.encode(state or '') .. ',"lots":' .. cjson.encode(lots or '') .. '}'
 end
 
 -- The sums with all later entries, or nil where those are too many.
@@ -58,6 +62,7 @@ kinds.rebuild = {
   stream = 'control',
   amount_min = 0,
   opens = true,
+  repairs = true,
   frozen = true,
   closed = true,
   complaint = sums_complaint,
@@ -65,22 +70,26 @@ kinds.rebuild = {
     intent.sums = sums_until_now(intent)
     if not intent.sums then return 'stale' end
   end,
-  effect = function(intent, account)
+  effect = function(intent)
     local sums = intent.sums
     local key = prefix .. 'account:' .. intent.user
-    local before = account and numbers_json(account.posted_text, account.held_text, account.seq_text, account.state,
-      lots_text(account.lots or {})) or 'null'
+    local found = call('HMGET', key, 'posted', 'held', 'seq', 'state', 'lots')
+    local before = call('EXISTS', key) == 1 and numbers_json(unpack(found, 1, 5)) or 'null'
     local after = numbers_json(whole(sums.posted), whole(sums.held), sums.seq, sums.state, lots_text(sums.lots))
     local asked = find(intent.metadata, '^{.+}$') and sub(intent.metadata, 1, -2) .. ',' or '{'
     local metadata = asked .. '"before":' .. before .. ',"after":' .. after .. '}'
     local rebuilt = { user = intent.user, posted = sums.posted, held = sums.held, seq = tonumber(sums.seq),
       at = tonumber(sums.at), state = sums.state, lots = sums.lots, held_text = whole(sums.held), more = true, debt = 0 }
+    read_settings(rebuilt)
     enter(rebuilt, 'rebuild', nil, '0', { action = intent.action, key = intent.key, origin = intent.origin,
       metadata = metadata })
     call('HSET', key, 'v', 1, 'held', rebuilt.held_text, 'state', sums.state)
     call('ZADD', prefix .. 'accounts', 0, intent.user)
-    read_settings(rebuilt)
-    save_more(rebuilt)
+    -- What was noted to be due may be wrong too; it is noted again with the rest.
+    call('HDEL', key, 'due')
+    call('ZREM', prefix .. 'due', intent.user)
+    expire_lots(rebuilt)
+    tell_crossed(rebuilt, (tonumber(found[1]) or 0) - (tonumber(found[2]) or 0))
     return nil, rebuilt
   end,
 }

@@ -22,7 +22,10 @@ kinds.refund = {
   stream = 'intents',
   amount_min = 0,
   frozen = true,
-  complaint = target_complaint,
+  complaint = function(intent)
+    if not is_flag(intent.keep_expired) then return 'keep_expired is malformed' end
+    return target_complaint(intent)
+  end,
   refusal = function(intent, account)
     local stored = call('GET', receipt_key(intent.user, intent.of_origin, intent.of))
     local charge = stored and read_receipt(stored)
