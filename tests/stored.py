@@ -90,4 +90,4 @@ async def read(store: Store, keys: Keys, shard: int, user: str, kinds: dict[str,
 
 
 def _text(fields: dict[bytes, bytes]) -> dict[str, str]:
-    return {name.decode(): value.decode() for name, value in fields.items()}
+    return {name.decode(): value.decode(errors="replace") for name, value in fields.items()}

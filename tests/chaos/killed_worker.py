@@ -1,47 +1,80 @@
-"""A worker that kills itself around its n-th call of the store: `python -m tests.chaos.killed_worker …`.
+"""A worker that kills itself around a call of the store: `python -m tests.chaos.killed_worker …`.
 
-Arguments: URL, namespace, witness file, `before` or `after`, n. With n = 0 it lives.
+Arguments: URL, namespace, witness file, version, when, word, n. It dies `before`, `during` or `after` its n-th call
+that has a command of that word, such as `XREAD` or `credits_lapse`; `never`, it lives. With a version, its library
+is another one than that of other workers, as in a rolling upgrade.
 """
 
 import asyncio
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
-from sparked_credits import store as store_module
-from sparked_credits.store import Command, Connection
+from sparked_credits.store import Command, Connection, Store, call
 from sparked_workers import Worker, consumer
+from sparked_workers.scripts import LEDGER, Library
 
 LEASE_MS = 500
 
 
-async def main(url: str, namespace: str, witness: str, when: str, number: int) -> None:
-    calls = 0
-    real_call = store_module.call
+class Doom:
+    """Kills this process around one call."""
 
-    async def counted(connection: Connection, commands: Sequence[Command], timeout_s: float) -> list[Any]:
-        nonlocal calls
-        calls += 1
-        if calls == number and when == "before":
-            os.kill(os.getpid(), signal.SIGKILL)
-        if calls == number and when == "during":
-            # Written, and dead before the answer.
-            await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
-            os.kill(os.getpid(), signal.SIGKILL)
-        replies = await real_call(connection, commands, timeout_s)
-        if calls == number and when == "after":
-            os.kill(os.getpid(), signal.SIGKILL)
-        return replies
+    def __init__(self, when: str, word: str, number: int) -> None:
+        self._when = when
+        self._word = word
+        self._left = number
 
-    consumer.call = counted  # type: ignore[attr-defined]
+    async def around(self, calling: Coroutine[Any, Any, list[Any]], commands: Sequence[Command]) -> list[Any]:
+        if any(self._word in str(part) for command in commands for part in command[:2]):
+            self._left -= 1
+            if self._left == 0:
+                await self._die(calling)
+        return await calling
+
+    async def _die(self, calling: Coroutine[Any, Any, list[Any]]) -> None:
+        try:
+            if self._when == "after":
+                await calling
+            if self._when == "during":
+                task = asyncio.ensure_future(calling)
+                # Some turns of the loop, for it to be written; whatever is answered by then is not read any more.
+                for _ in range(3):
+                    await asyncio.sleep(0)
+                assert not task.cancelled()
+        finally:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def other_version(version: str) -> Library:
+    """The library as an older or newer worker would have it: the same but for a comment, and so for its version."""
+    return Library(f"{LEDGER.text.replace(LEDGER.version, version)}\n-- {version}\n", version)
+
+
+async def main(
+    url: str, namespace: str, witness: str, version: str, when: str, word: str, number: str
+) -> None:
+    doom = Doom(when, word, int(number))
+    real_commands = Store.commands
+
+    async def doomed_call(connection: Connection, commands: Sequence[Command], timeout_s: float) -> list[Any]:
+        return await doom.around(call(connection, commands, timeout_s), commands)
+
+    async def doomed_commands(store: Store, commands: Sequence[Command]) -> list[Any]:
+        return await doom.around(real_commands(store, commands), commands)
+
+    if when != "never":
+        consumer.call = doomed_call  # type: ignore[attr-defined]
+        Store.commands = doomed_commands  # type: ignore[method-assign, assignment]
+    if version:
+        consumer.LEDGER = other_version(version)  # type: ignore[attr-defined]
     worker = Worker(url, namespace=namespace, witness=Path(witness), lease_ms=LEASE_MS)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.stop)
     await worker.run(lambda: print("ready", flush=True))
 
 
 if __name__ == "__main__":
-    _, url, namespace, witness, when, number = sys.argv
-    asyncio.run(main(url, namespace, witness, when, int(number)))
+    asyncio.run(main(*sys.argv[1:]))

@@ -7,10 +7,11 @@ import pytest
 
 from sparked_credits import InsufficientCredits, IntentFailed, Receipt
 from sparked_credits.keys import shard_of
-from tests.chaos.driver import Traffic, opened, rounds, seeded
+from tests.chaos.driver import opened, rounds, seeded
+from tests.chaos.traffic import Traffic
 from tests.conftest import SHARDS, System
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(rounds(300, 3600))]
 
 
 @pytest.mark.parametrize("url", ["valkey", "redis7"], indirect=True)
@@ -62,21 +63,20 @@ async def test_of_many_callers_in_many_apps_exactly_as_many_are_served_as_there_
 @pytest.mark.parametrize("url", ["valkey", "redis7", "cluster"], indirect=True)
 async def test_poison_in_the_middle_of_traffic_stops_nobody_else(system: System) -> None:
     """Fault 21: unreadable intents, and one that the script fails on."""
-    users = await opened(system, 5)
     shard = shard_of("broken", SHARDS)
     await system.store.command("SET", system.keys.account(shard, "broken"), "not an account")
-    traffic = Traffic(users)
-    async with system.credits() as app:
-        running = asyncio.create_task(traffic.run(app, rounds(1000, 20_000), 20))
-        for number in range(10):
-            await system.store.command("XADD", system.keys.intents(number % SHARDS), "*", "intent", "{poison")
-            with pytest.raises(IntentFailed):
-                await app.charge("broken", 1, action="x", key=f"k{number}", timeout=20)
-        async with asyncio.timeout(60):
-            await running
-        await traffic.check(app)
+    async with Traffic.over(system) as traffic:
+        async with traffic.flowing(20):
+            for number in range(rounds(10, 200)):
+                await system.store.command(
+                    "XADD", system.keys.intents(number % SHARDS), "*", "intent", "{poison"
+                )
+                with pytest.raises(IntentFailed):
+                    await traffic.app.charge("broken", 1, action="x", key=f"k{number}", timeout=20)
+                await traffic.answers(20)
+        await system.store.command("DEL", system.keys.account(shard, "broken"))
+        await traffic.check()
     letters = await asyncio.gather(
         *(system.store.command("XLEN", system.keys.dead(s)) for s in range(SHARDS))
     )
-    assert sum(letters) == 20
-    await system.store.command("DEL", system.keys.account(shard, "broken"))
+    assert sum(letters) == 2 * rounds(10, 200)

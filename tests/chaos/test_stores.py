@@ -2,25 +2,28 @@
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from redis.asyncio import Redis
 
-from sparked_credits import Credits, StoreRefused, Unavailable
+from sparked_credits import StoreRefused, Unavailable
+from sparked_credits.identity import identify
 from sparked_credits.keys import Keys, shard_of
 from sparked_credits.store import Store
 from sparked_workers import initialise
+from sparked_workers.consumer import Consumer, Ownership
 from sparked_workers.embedded import EmbeddedStore
-from tests.chaos.driver import Traffic, opened, rounds, seeded
+from tests.chaos.driver import opened, rounds, seeded
+from tests.chaos.traffic import Traffic
 from tests.conftest import SHARDS, System
-from tests.ledger import check_ledger
 from tests.servers import cluster, cluster_url
 from tests.waiting import wait_until
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(rounds(300, 3600))]
 
 
 @pytest.fixture
@@ -46,18 +49,13 @@ async def test_a_store_killed_under_load_loses_nothing_acknowledged_and_callers_
 ) -> None:
     """Fault 3, with `appendfsync always`: kill -9 at random moments, and a restart on the same data."""
     chance = seeded()
-    traffic = Traffic(await opened(alone, 5))
-    async with alone.credits() as app:
-        for number in range(rounds(4, 40)):
-            running = asyncio.create_task(traffic.run(app, 500, 20, f"kill-{number}"))
-            moment = len(traffic.acknowledged) + chance.randrange(10, 400)
-            await wait_until(lambda: len(traffic.acknowledged) >= moment)  # noqa: B023 - awaited at once
-            server.kill()
-            await server.start()
-            async with asyncio.timeout(60):
-                await running
-        await traffic.check(app)
-    await check_ledger(alone.store, alone.keys, SHARDS)
+    async with Traffic.over(alone) as traffic:
+        async with traffic.flowing(20):
+            for _ in range(rounds(4, 40)):
+                await traffic.answers(chance.randrange(10, 600))
+                server.kill()
+                await server.start()
+        await traffic.check()
 
 
 async def test_a_store_that_comes_back_empty_is_refused_and_never_filled(
@@ -115,21 +113,51 @@ async def test_a_store_that_turns_read_only_refuses_and_charges_nothing(alone: S
 
 async def test_a_full_memory_refuses_cleanly_and_reads_go_on(alone: System) -> None:
     """Fault 7: `maxmemory` is reached, then raised."""
-    users = await opened(alone, 5)
-    traffic = Traffic(users)
+    async with Traffic.over(alone) as traffic:
+        app, user = traffic.app, traffic.users[0]
+        async with traffic.flowing(10):
+            await traffic.answers(100)
+            await alone.store.command("CONFIG", "SET", "maxmemory", "1mb")
+            with pytest.raises(Unavailable, match="nothing was sent"):
+                await app.charge(user, 1, action="x", key="full", timeout=1)
+            before = await app.balance(user), await app.lots(user)
+            await wait_until(lambda: _is_overdue(alone, range(SHARDS)))
+            assert (await app.balance(user), await app.lots(user)) == before
+            await alone.store.command("CONFIG", "SET", "maxmemory", "0")
+            await traffic.answers(100)
+        assert await app.receipt(user, "full") is None
+        await traffic.check()
+
+
+async def test_what_is_due_ends_although_memory_was_full_when_its_consumer_came(alone: System) -> None:
+    """Fault 7: the store refused the only call that says what is due, and no intent follows."""
+    (user,) = await opened(alone, 1, 100)
     async with alone.credits() as app:
-        running = asyncio.create_task(traffic.run(app, 1000, 10))
-        await wait_until(lambda: len(traffic.acknowledged) > 100)
+        await app.hold(user, 10, action="x", key="k1", expires_in=timedelta(seconds=1), timeout=20)
+        await alone.stop()
+        epoch = (await identify(alone.store, alone.keys)).epoch
+        metas = [("HGET", alone.keys.meta(shard), "fence") for shard in range(SHARDS)]
+        fences = [fence.decode() for fence in await alone.store.commands(metas)]
+        owned = {shard: Ownership(shard, fence, 0) for shard, fence in enumerate(fences)}
         await alone.store.command("CONFIG", "SET", "maxmemory", "1mb")
-        with pytest.raises(Unavailable, match="nothing was sent"):
-            await app.charge(users[0], 1, action="x", key="full", timeout=1)
-        assert (await app.balance(users[0])).available > 0
+        consumer = Consumer(alone.store, alone.keys, epoch, owned, lambda _: None)
+        running = asyncio.create_task(consumer.run())
+        await wait_until(lambda: all(each.not_before for each in owned.values()))
         await alone.store.command("CONFIG", "SET", "maxmemory", "0")
-        async with asyncio.timeout(60):
-            await running
-        assert await app.receipt(users[0], "full") is None
-        await traffic.check(app)
-    await check_ledger(alone.store, alone.keys, SHARDS)
+
+        async def has_lapsed() -> bool:
+            return (await app.balance(user)).held == 0
+
+        await wait_until(has_lapsed, within_s=2)
+        consumer.stop()
+        await running
+
+
+async def _is_overdue(system: System, shards: Iterable[int]) -> bool:
+    """Whether some hold or lot should have ended."""
+    now = int(await system.store.time_ms())
+    counts = await system.store.commands([("ZCOUNT", system.keys.due(shard), 0, now) for shard in shards])
+    return any(counts)
 
 
 @pytest.mark.cluster
@@ -140,26 +168,21 @@ async def test_a_slot_in_migration_halves_no_charge(tmp_path: Path) -> None:
         async with system.store:
             await initialise(system.store, system.keys, shards=SHARDS)
             await system.start_worker()
-            users = await opened(system, 12)
-            moving = shard_of(users[0], SHARDS)
-            traffic = Traffic(users)
-            async with system.credits() as app:
-                running = asyncio.create_task(traffic.run(app, 600, 12))
-                await wait_until(lambda: len(traffic.acknowledged) > 100)
-                await _hold_and_let_go(nodes, system.keys, moving, app, users[0])
-                async with asyncio.timeout(60):
-                    await running
-                await traffic.check(app)
+            async with Traffic.over(system, users=12) as traffic:
+                async with traffic.flowing(12):
+                    await traffic.answers(200)
+                    await _hold_and_let_go(nodes, system, traffic)
+                    await traffic.answers(200)
+                await traffic.check()
             await system.stop()
-            await check_ledger(system.store, system.keys, SHARDS)
 
 
-async def _hold_and_let_go(
-    nodes: list[EmbeddedStore], keys: Keys, shard: int, app: Credits, user: str
-) -> None:
+async def _hold_and_let_go(nodes: list[EmbeddedStore], system: System, traffic: Traffic) -> None:
+    app, user = traffic.app, traffic.users[0]
+    shard = shard_of(user, SHARDS)
     clients: list[Any] = [Redis(host="127.0.0.1", port=node.port) for node in nodes]
     try:
-        slot = await clients[0].execute_command("CLUSTER", "KEYSLOT", keys.meta(shard))
+        slot = await clients[0].execute_command("CLUSTER", "KEYSLOT", system.keys.meta(shard))
         source, target = await _source_and_target(clients, slot)
         ids = [(await client.execute_command("CLUSTER", "MYID")).decode() for client in (source, target)]
         await target.execute_command("CLUSTER", "SETSLOT", slot, "IMPORTING", ids[0])
@@ -167,6 +190,7 @@ async def _hold_and_let_go(
         before = await app.balance(user)
         with pytest.raises(Unavailable):
             await app.charge(user, 1, action="x", key="held", timeout=0.5)
+        await wait_until(lambda: _is_overdue(system, [shard]))
         assert await app.balance(user) == before
         for client in (source, target):
             await client.execute_command("CLUSTER", "SETSLOT", slot, "STABLE")
