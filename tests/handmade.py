@@ -141,7 +141,8 @@ class Ledger:
         return {user: found async for user, found in verify_all(self.store, self.keys, 1)}
 
     async def rebuilt(self, user: str) -> Sums:
-        return await sums_for_rebuild(self.store, self.keys, 1, user)
+        sums, _open_holds = await sums_for_rebuild(self.store, self.keys, 1, user)
+        return sums
 
     async def totals(self) -> TotalsCheck:
         return await check_totals(self.store, self.keys, SHARD)

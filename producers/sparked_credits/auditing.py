@@ -64,10 +64,11 @@ async def rebuild(
     rounds = 0
     while True:
         rounds += 1
-        sums = await verification.sums_for_rebuild(
+        sums, open_holds = await verification.sums_for_rebuild(
             exchange.store, exchange.keys, exchange.identity.shards, user
         )
-        intent = RebuildIntent.checked(user=user, key=key, sums=sums.as_fields(), metadata=metadata)
+        fields = {**sums.as_fields(), "holds": " ".join(open_holds)}
+        intent = RebuildIntent.checked(user=user, key=key, sums=fields, metadata=metadata)
         receipt = await exchange.answer(intent, timeout_s)
         if receipt.applied:
             return receipt

@@ -1,6 +1,6 @@
 """Whether accounts' cached numbers are what their entries say, and what those sum up to. Reads only."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from itertools import accumulate
 
 from sparked_credits.account_check import (
@@ -78,8 +78,9 @@ async def verify_shard(
         yield [(user, *found[user]) for user in users]
 
 
-async def sums_for_rebuild(store: Store, keys: Keys, shards: int, user: str) -> Sums:
-    """The sums of all of `user`'s entries, from the first to the last that there is now.
+async def sums_for_rebuild(store: Store, keys: Keys, shards: int, user: str) -> tuple[Sums, tuple[str, ...]]:
+    """The sums of all of `user`'s entries, from the first to the last that there is now, and the holds left open.
+
 
     Where an entry's `posted` or `held` is not the sum, the account's number was wrong when it was written, if the
     receipt bears its amount out. That is what a rebuild repairs; else the entry is damaged.
@@ -92,9 +93,11 @@ async def sums_for_rebuild(store: Store, keys: Keys, shards: int, user: str) -> 
     """
     shard = shard_of(checked_name("user", user), shards)
     chain = Chain(Sums())
+    open_holds: dict[str, None] = {}
     async for rows in entry_pages(store, keys.entries(shard, user), "-", "+", ENTRIES_PAGE):
         for entry_id, fields in rows:
             chain.add(entry_id, fields)
+            _follow_holds(open_holds, fields)
     if not chain.count:
         (exists,) = await pipelined(store, [("EXISTS", keys.account(shard, user))])
         raise LedgerDamaged("there is an account, but no entry") if exists else AccountNotFound(_NOT_FOUND)
@@ -105,7 +108,15 @@ async def sums_for_rebuild(store: Store, keys: Keys, shards: int, user: str) -> 
     for doubt, receipt in zip(doubts, await pipelined(store, reads) if reads else [], strict=True):
         if not doubt.is_settled_by(receipt):
             raise LedgerDamaged(doubt.problem)
-    return chain.sums()
+    return chain.sums(), tuple(open_holds)
+
+
+def _follow_holds(open_holds: dict[str, None], fields: Mapping[bytes, bytes]) -> None:
+    """Add the hold that an entry placed, `<origin>:<key>`, or take out the one that it settled."""
+    if fields.get(b"kind") == b"hold":
+        open_holds[f"{fields[b'origin'].decode()}:{fields[b'key'].decode()}"] = None
+    elif fields.get(b"kind") in (b"capture", b"void", b"hold_expired"):
+        open_holds.pop(fields[b"of"].decode(), None)
 
 
 async def _checked(

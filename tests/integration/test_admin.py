@@ -257,3 +257,23 @@ async def test_an_accounts_history_says_what_was_set_and_by_whom(system: System)
         {"thresholds": [20, 10], "actor": "test"},
         {"debt": 30, "actor": "test"},
     ]
+
+
+async def test_a_rebuild_lists_open_holds_again_so_that_they_lapse(system: System) -> None:
+    async with system.admin() as admin, system.credits() as app:
+        await admin.open_account("ada", initial=100)
+        await app.hold("ada", 10, action="x", key="settled")
+        await app.void("ada", hold="settled", key="v")
+        await app.hold("ada", 20, action="x", key="lost", expires_in=timedelta(seconds=2))
+        await app.hold("ada", 30, action="x", key="later")
+        shard = shard_of("ada", SHARDS)
+        await system.store.command("DEL", system.keys.holds(shard, "ada"))
+        assert not (await admin.verify("ada")).valid
+        await admin.rebuild("ada", reason="its holds were lost")
+        assert (await admin.verify("ada")).valid
+        assert [hold.key for hold in await app.holds("ada")] == ["lost", "later"]
+
+        async def has_lapsed() -> bool:
+            return (await app.balance("ada")).held == 30
+
+        await wait_until(has_lapsed)

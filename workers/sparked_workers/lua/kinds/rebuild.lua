@@ -58,6 +58,16 @@ local function sums_until_now(intent)
   return sums
 end
 
+-- Lists those that were placed and never settled, of which the account may have lost some. What is settled says so.
+local function list_open_holds(account, names)
+  for name in gmatch(names, '%S+') do
+    local hold = call('HMGET', hold_key(account, name), 'state', 'expires_at')
+    if hold[1] == 'open' then
+      call('ZADD', prefix .. 'holds:' .. account.user, hold[2], name)
+    end
+  end
+end
+
 kinds.rebuild = {
   stream = 'control',
   amount_min = 0,
@@ -65,7 +75,10 @@ kinds.rebuild = {
   repairs = true,
   frozen = true,
   closed = true,
-  complaint = sums_complaint,
+  complaint = function(intent)
+    if intent.holds ~= nil and not is_line(intent.holds, INTENT_BYTES_MAX) then return 'holds are malformed' end
+    return sums_complaint(intent)
+  end,
   refusal = function(intent)
     intent.sums = sums_until_now(intent)
     if not intent.sums then return 'stale' end
@@ -85,6 +98,7 @@ kinds.rebuild = {
       metadata = metadata })
     call('HSET', key, 'v', 1, 'held', rebuilt.held_text, 'state', sums.state)
     call('ZADD', prefix .. 'accounts', 0, intent.user)
+    list_open_holds(rebuilt, intent.holds or '')
     -- What was noted to be due may be wrong too; it is noted again with the rest.
     call('HDEL', key, 'due')
     call('ZREM', prefix .. 'due', intent.user)
