@@ -81,7 +81,6 @@ async def verify_shard(
 async def sums_for_rebuild(store: Store, keys: Keys, shards: int, user: str) -> tuple[Sums, tuple[str, ...]]:
     """The sums of all of `user`'s entries, from the first to the last that there is now, and the holds left open.
 
-
     Where an entry's `posted` or `held` is not the sum, the account's number was wrong when it was written, if the
     receipt bears its amount out. That is what a rebuild repairs; else the entry is damaged.
 
