@@ -204,7 +204,7 @@ def _check_receipts(stored: Stored) -> None:
             assert not entries or is_half_written, f"{where} was refused, and made {entries}"
             continue
         kinds = [entry.kind for entry in entries]
-        repays = receipt.kind in ("grant", "adjust") and kinds in (["repayment"], ["repayment", receipt.kind])
+        repays = receipt.kind == "grant" and kinds in (["repayment"], ["repayment", "grant"])
         assert repays or kinds == [receipt.kind], f"{where} made {kinds}"
         last = entries[-1]
         # What came back to a lot that is past has expired at once, and the receipt tells of the end.

@@ -63,7 +63,7 @@ class Receipt:
     """The account's posted credits right after (refused: at the time of the refusal)."""
     held: int
     seq: int
-    """Number of the entry this made; for a refusal, of the account's last entry (0: no account)."""
+    """Number of the last entry this made; for a refusal, of the account's last entry (0: no account)."""
     at: int
     """Store time of the decision, in ms since 1970."""
     replayed: bool = False

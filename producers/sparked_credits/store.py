@@ -4,8 +4,8 @@ redis-py's stubs disagree with what its asyncio classes return, so what we use o
 """
 
 import asyncio
-from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager
 from typing import Any, Protocol, Self, cast
 
 from redis.asyncio import Redis, RedisCluster
@@ -81,7 +81,8 @@ class Store:
     async def command(self, *command: str | bytes | int, **options: Any) -> Any:
         """One command, one reply; raises redis-py's errors, or TimeoutError after `COMMAND_TIMEOUT_S`."""
         async with asyncio.timeout(COMMAND_TIMEOUT_S):
-            return await self._client.execute_command(*command, **options)
+            with self._learning_servers():
+                return await self._client.execute_command(*command, **options)
 
     async def commands(self, commands: Sequence[Command]) -> list[Any]:
         """Several commands in one write. A command's error stands in its place in the replies."""
@@ -89,7 +90,8 @@ class Store:
         for command in commands:
             pipeline.execute_command(*command)
         async with asyncio.timeout(COMMAND_TIMEOUT_S):
-            return cast(list[Any], await pipeline.execute(raise_on_error=False))
+            with self._learning_servers():
+                return cast(list[Any], await pipeline.execute(raise_on_error=False))
 
     async def time_ms(self) -> float:
         """The store's clock, in ms since 1970: the only one that deadlines are measured by."""
@@ -121,7 +123,23 @@ class Store:
         """Learn anew which server of a Cluster holds which slot."""
         if self.is_cluster:
             async with asyncio.timeout(COMMAND_TIMEOUT_S):
-                await self._client.nodes_manager.initialize()
+                with self._learning_servers():
+                    await self._client.nodes_manager.initialize()
+
+    @contextmanager
+    def _learning_servers(self) -> Iterator[None]:
+        """Redirected often enough, redis-py's Cluster client closes itself to learn its servers anew.
+
+        Other calls that are under way trip over that with whatever Python raises; all it means is no answer.
+        """
+        try:
+            yield
+        except (AttributeError, IndexError, RuntimeError) as error:
+            if not self.is_cluster:
+                raise
+            raise ConnectionError(
+                f"the Cluster's servers are being learned anew: {describe(error)}"
+            ) from error
 
 
 async def call(connection: Connection, commands: Sequence[Command], timeout_s: float) -> list[Any]:

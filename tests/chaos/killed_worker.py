@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sparked_credits.store import Command, Connection, Store, call
-from sparked_workers import Worker, consumer
+from sparked_workers import Worker, consumer, worker
 from sparked_workers.scripts import LEDGER, Library
 
 LEASE_MS = 500
@@ -28,14 +28,14 @@ class Doom:
         self._word = word
         self._left = number
 
-    async def around(self, calling: Coroutine[Any, Any, list[Any]], commands: Sequence[Command]) -> list[Any]:
+    async def around(self, calling: Coroutine[Any, Any, Any], commands: Sequence[Command]) -> Any:
         if any(self._word in str(part) for command in commands for part in command[:2]):
             self._left -= 1
             if self._left == 0:
                 await self._die(calling)
         return await calling
 
-    async def _die(self, calling: Coroutine[Any, Any, list[Any]]) -> None:
+    async def _die(self, calling: Coroutine[Any, Any, Any]) -> None:
         try:
             if self._when == "after":
                 await calling
@@ -58,22 +58,26 @@ async def main(
     url: str, namespace: str, witness: str, version: str, when: str, word: str, number: str
 ) -> None:
     doom = Doom(when, word, int(number))
-    real_commands = Store.commands
+    real_command, real_commands = Store.command, Store.commands
 
     async def doomed_call(connection: Connection, commands: Sequence[Command], timeout_s: float) -> list[Any]:
-        return await doom.around(call(connection, commands, timeout_s), commands)
+        return list(await doom.around(call(connection, commands, timeout_s), commands))
+
+    async def doomed_command(store: Store, *command: str | bytes | int, **options: Any) -> Any:
+        return await doom.around(real_command(store, *command, **options), [command])
 
     async def doomed_commands(store: Store, commands: Sequence[Command]) -> list[Any]:
-        return await doom.around(real_commands(store, commands), commands)
+        return list(await doom.around(real_commands(store, commands), commands))
 
     if when != "never":
         consumer.call = doomed_call  # type: ignore[attr-defined]
+        Store.command = doomed_command  # type: ignore[method-assign, assignment]
         Store.commands = doomed_commands  # type: ignore[method-assign, assignment]
     if version:
-        consumer.LEDGER = other_version(version)  # type: ignore[attr-defined]
-    worker = Worker(url, namespace=namespace, witness=Path(witness), lease_ms=LEASE_MS)
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.stop)
-    await worker.run(lambda: print("ready", flush=True))
+        consumer.LEDGER = worker.LEDGER = other_version(version)  # type: ignore[attr-defined]
+    doomed = Worker(url, namespace=namespace, witness=Path(witness), lease_ms=LEASE_MS)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, doomed.stop)
+    await doomed.run(lambda: print("ready", flush=True))
 
 
 if __name__ == "__main__":

@@ -112,7 +112,7 @@ async def test_a_store_that_turns_read_only_refuses_and_charges_nothing(alone: S
 
 
 async def test_a_full_memory_refuses_cleanly_and_reads_go_on(alone: System) -> None:
-    """Fault 7: `maxmemory` is reached, then raised."""
+    """Fault 7: `maxmemory` is reached, then raised; what holds and lots end meanwhile, ends then."""
     async with Traffic.over(alone) as traffic:
         app, user = traffic.app, traffic.users[0]
         async with traffic.flowing(10):
@@ -123,6 +123,7 @@ async def test_a_full_memory_refuses_cleanly_and_reads_go_on(alone: System) -> N
             before = await app.balance(user), await app.lots(user)
             await wait_until(lambda: _is_overdue(alone, range(SHARDS)))
             assert (await app.balance(user), await app.lots(user)) == before
+            await alone.store.command("FUNCTION FLUSH")
             await alone.store.command("CONFIG", "SET", "maxmemory", "0")
             await traffic.answers(100)
         assert await app.receipt(user, "full") is None
@@ -168,13 +169,15 @@ async def test_a_slot_in_migration_halves_no_charge(tmp_path: Path) -> None:
         async with system.store:
             await initialise(system.store, system.keys, shards=SHARDS)
             await system.start_worker()
-            async with Traffic.over(system, users=12) as traffic:
-                async with traffic.flowing(12):
-                    await traffic.answers(200)
-                    await _hold_and_let_go(nodes, system, traffic)
-                    await traffic.answers(200)
-                await traffic.check()
-            await system.stop()
+            try:
+                async with Traffic.over(system, users=12) as traffic:
+                    async with traffic.flowing(12):
+                        await traffic.answers(200)
+                        await _hold_and_let_go(nodes, system, traffic)
+                        await traffic.answers(200)
+                    await traffic.check()
+            finally:
+                await system.stop()
 
 
 async def _hold_and_let_go(nodes: list[EmbeddedStore], system: System, traffic: Traffic) -> None:

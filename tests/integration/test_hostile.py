@@ -127,6 +127,18 @@ async def test_what_readers_or_replays_could_not_take_is_not_applied(
     assert reason in found
 
 
+async def test_a_ticket_that_is_no_number_spoils_no_message(idle: System) -> None:
+    """Answers to one client are one message; another may write its name."""
+    await idle.stop_worker(await idle.start_worker())
+    client = "0123456789abcdef"
+    for number, ticket in enumerate(["1", "01", "0", "-1", "1e3", "1,1", "9" * 16, 5, None, ["1"]]):
+        await put(idle, "charge", key=f"k{number}", client=client, ticket=ticket)
+    (answered, said) = (await script(idle, "apply", 128, 0))[4:]
+    assert answered.decode() == client
+    ((ticket, replayed, receipt),) = json.loads(b"[" + said + b"]")
+    assert (ticket, replayed, receipt[1]) == (1, 0, "account_not_found")
+
+
 @pytest.mark.parametrize("key", ["ключ", "é", "鍵", "\U0001f511", "\uffff", "\U0010ffff", "|~[^]-"])
 async def test_any_text_of_unicode_can_be_a_key(system: System, key: str) -> None:
     async with system.admin() as admin:
@@ -217,6 +229,26 @@ async def test_what_fails_after_its_entry_was_written_has_its_effect_once(system
         await system.store.command("DEL", system.keys.outbox(SHARD))
 
 
+async def test_what_a_dead_worker_left_half_written_has_its_effect_once(idle: System) -> None:
+    """It died between the call that failed and trying the intents one by one; the next one begins with a batch."""
+    worker = await idle.start_worker()
+    async with idle.admin() as admin, idle.credits() as app:
+        await admin.open_account(USER, initial=100)
+        await admin.thresholds(USER, [95])
+        await idle.stop_worker(worker)
+        outbox = idle.keys.outbox(SHARD)
+        await idle.store.command("DEL", outbox)
+        await idle.store.command("XADD", outbox, f"{2**64 - 1}-{2**64 - 1}", "full", 1)
+        await app.enqueue(ChargeIntent(user=USER, key="k", amount=10, action="x"))
+        with pytest.raises(ResponseError, match="XADD|exhausted"):
+            await script(idle, "apply", 128, 0)
+        await idle.store.command("DEL", outbox)
+        await idle.start_worker()
+        with pytest.raises(IntentFailed):
+            await app.charge(USER, 10, action="x", key="k")
+        assert (await app.balance(USER)).posted == 90
+
+
 async def test_a_hold_is_not_settled_by_what_fails(system: System) -> None:
     """The account's time is no number, which only an entry needs."""
     async with system.admin() as admin, system.credits() as app:
@@ -304,6 +336,20 @@ async def test_a_rebuild_repairs_what_cannot_be_read_and_records_it(system: Syst
             **({field: '1y"0'} if field in before and field != "lots" else {}),
         }
         assert (await app.charge(USER, 10, action="x", key="after")).posted == 80
+
+
+async def test_a_hold_whose_end_cannot_be_read_does_not_stop_a_rebuild_half_way(system: System) -> None:
+    async with system.admin() as admin, system.credits() as app:
+        await admin.open_account(USER, initial=100)
+        await app.hold(USER, 10, action="x", key="h")
+        record = system.keys.hold(SHARD, USER, "chat", "h")
+        expires_at = await system.store.command("HGET", record, "expires_at")
+        await system.store.command("HSET", record, "expires_at", "1y0")
+        await system.store.command("DEL", system.keys.holds(SHARD, USER))
+        assert (await admin.rebuild(USER)).held == 10
+        assert (await app.void(USER, hold="h", key="v")).held == 0
+        await system.store.command("HSET", record, "expires_at", expires_at)
+        assert (await admin.verify(USER, full=True)).valid
 
 
 async def test_an_account_that_was_lost_is_not_opened_and_granted_anew(system: System) -> None:

@@ -4,11 +4,12 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from redis.exceptions import RedisError
 
 from sparked_credits import Admin, Credits, StoreRefused, Unavailable
 from sparked_credits.identity import identify
 from sparked_credits.keys import Keys, shard_of
-from sparked_credits.store import Store
+from sparked_credits.store import Command, Store
 from sparked_workers import Worker, accept_loss, initialise
 from sparked_workers.embedded import EmbeddedStore, StoreDidNotStart
 from sparked_workers.witness import Witness
@@ -155,3 +156,14 @@ async def test_a_worker_that_may_not_load_functions_refuses_to_start(tmp_path: P
         url = embedded.url.replace("unix://", "unix://worker:x@")
         with pytest.raises(StoreRefused, match=r"\+function\|load"):
             await Worker(url, witness=tmp_path / "witness.json").run()
+
+
+@pytest.mark.parametrize("url", ["cluster"], indirect=True)
+async def test_a_cluster_client_that_learns_its_servers_anew_trips_no_other_call(idle: System) -> None:
+    """As redirections make it do, beside calls whose replies are errors."""
+    wrong: list[Command] = [("GET", idle.keys.meta(shard)) for shard in range(SHARDS)]
+    for _ in range(5):
+        calls = [idle.store.commands(wrong) for _ in range(5)]
+        outcomes = await asyncio.gather(*calls, idle.store._client.aclose(), return_exceptions=True)
+        raised = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
+        assert all(isinstance(error, RedisError | OSError | TimeoutError) for error in raised), raised

@@ -187,19 +187,22 @@ class Model:
 
     def _adjust(self, account: Account, intent: AdjustIntent, name: Name) -> None:
         if intent.amount > 0:
-            left = self._repay(account, intent, name)
-            if left:
-                self._write(account, "adjust", {PAID: (left, 0)}, intent.action, name)
+            self._require_room(account, intent.amount)
+            self._write(account, "adjust", {PAID: (intent.amount, 0)}, intent.action, name)
             return
         if account.available + intent.amount < 0 and not intent.force:
             raise Refused("insufficient_credits", required=-intent.amount)
         changes = {lot: (-part, 0) for lot, part in account.draw(-intent.amount)}
         self._write(account, "adjust", changes, intent.action, name)
 
-    def _repay(self, account: Account, intent: GrantIntent | AdjustIntent, name: Name) -> int:
-        """Pay the account's debt; return what that leaves of the amount."""
-        if account.posted + intent.amount > POSTED_MAX:
+    @staticmethod
+    def _require_room(account: Account, amount: int) -> None:
+        if account.posted + amount > POSTED_MAX:
             raise Refused("balance_too_large")
+
+    def _repay(self, account: Account, intent: GrantIntent, name: Name) -> int:
+        """Pay the account's debt; return what that leaves of the amount."""
+        self._require_room(account, intent.amount)
         part = min(account.debt, intent.amount)
         if part:
             self._write(account, "repayment", {PAID: (part, 0)}, intent.action, name)

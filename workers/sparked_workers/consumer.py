@@ -311,7 +311,7 @@ class Consumer:
 async def _load(connection: Connection) -> None:
     """Tell the server what to run; where it refuses, that is raised, and tried again after a pause."""
     (reply,) = await call(connection, [LEDGER.load()], COMMAND_TIMEOUT_S)
-    if isinstance(reply, Exception):
+    if isinstance(reply, Exception) and not LEDGER.is_loaded(reply):
         raise reply
 
 

@@ -46,8 +46,16 @@ class Library:
         return ("FCALL", f"credits_{function}_{self.version}", len(keys), *keys, *arguments)
 
     def load(self) -> Command:
-        """Make the library known to one server, which keeps it with its data. Safe to repeat."""
-        return ("FUNCTION", "LOAD", "REPLACE", self.text)
+        """Make the library known to one server, which keeps it with its data; see `is_loaded` for its answer.
+
+        One that is there is not replaced, for it knows which call failed last.
+        """
+        return ("FUNCTION", "LOAD", self.text)
+
+    @staticmethod
+    def is_loaded(reply: object) -> bool:
+        """Whether the server knows the library now, by this call or by an earlier one."""
+        return not isinstance(reply, Exception) or str(reply).endswith("already exists")
 
     @staticmethod
     def is_unknown(reply: object) -> bool:

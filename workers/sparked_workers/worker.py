@@ -138,6 +138,10 @@ async def _load_library(store: Store) -> None:
             raise StoreRefused(
                 f"the store's user may not load functions ({describe(error)}): a worker needs +function|load and +fcall"
             ) from error
+        except ResponseError as error:
+            # On a Cluster the others are told by their shards' consumers.
+            if not LEDGER.is_loaded(error):
+                raise
 
 
 async def _check_durability(store: Store) -> None:

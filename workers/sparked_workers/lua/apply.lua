@@ -19,7 +19,10 @@ if not position then
   return not_owner
 end
 read_clock(ARGV[4])
-local dead, alone = 0, ARGV[3] == '1'
+local dead = 0
+-- After a call that failed, perhaps between two writes, be its worker alive or not.
+local alone = ARGV[3] == '1' or unfinished[prefix]
+unfinished[prefix] = true
 
 -- The stored receipt answers for its key for ever; another payload under the key is a conflict.
 local function replay(intent, stored)
@@ -135,6 +138,7 @@ if decided > 0 then
   position = call('HINCRBY', KEYS[1], 'position', decided)
 end
 
+unfinished[prefix] = nil
 local reply = { position, (more or more_intents) and 1 or 0, dead, ms_until_due() }
 for client, said in pairs(answers) do
   reply[#reply + 1] = client

@@ -68,6 +68,7 @@ local function save_more(account)
   local lot = next_lot(account)
   local _, due = next_hold(account)
   due = min(due, lot and lot.expires or math.huge)
+  account.lots = lots_left(account.lots)
   local lots = lots_text(account.lots)
   local key = prefix .. 'account:' .. account.user
   if due == math.huge then

@@ -99,10 +99,12 @@ end
 
 -- Answers are gathered per client: its worker publishes them as one message. Only a client that awaits gets one.
 local function answer(intent, replayed, receipt)
-  if not is_digits(intent.ticket, 15) or type(intent.client) ~= 'string' then
+  local ticket = intent.ticket
+  -- As JSON has numbers, for one that is none would spoil the message of all.
+  if type(ticket) ~= 'string' or #ticket > 15 or not find(ticket, '^[1-9]%d*$') or type(intent.client) ~= 'string' then
     return
   end
-  local said = '[' .. intent.ticket .. ',' .. replayed .. ',' .. receipt .. ']'
+  local said = '[' .. ticket .. ',' .. replayed .. ',' .. receipt .. ']'
   local before = answers[intent.client]
   if before then
     before[#before + 1] = said

@@ -29,12 +29,19 @@ end
 
 local function lots_text(lots)
   local words = {}
-  for _, lot in ipairs(lots) do
-    if lot.available ~= 0 or lot.held ~= 0 then
-      words[#words + 1] = lot.name .. '=' .. whole(lot.available) .. '/' .. whole(lot.held)
-    end
+  for i, lot in ipairs(lots) do
+    words[i] = lot.name .. '=' .. whole(lot.available) .. '/' .. whole(lot.held)
   end
   return table.concat(words, ' ')
+end
+
+-- Those that are not used up.
+local function lots_left(lots)
+  local left = {}
+  for _, lot in ipairs(lots) do
+    if lot.available ~= 0 or lot.held ~= 0 then left[#left + 1] = lot end
+  end
+  return left
 end
 
 -- Parts: how much of which lot, in burn order. All of it is `paid` where none are stated.

@@ -32,15 +32,15 @@ local now, now_text
 -- Answers to those who wait, by client; see intent.lua.
 local answers
 
--- By prefix, the stream and id of the intent that `apply` came to last when it was asked for one: where it failed,
--- `bury` finds that one here.
-local deciding = {}
+-- By prefix, whether the last `apply` failed; and the stream and id of the intent that it came to, when it was asked for
+-- one or the call before had failed: `bury` finds that one here.
+local unfinished, deciding = {}, {}
 
 -- Holds and lots that this call has ended, and how many are enough for one: some ms.
 local ended
 local ENDED_MAX = 128
 
--- The library outlives its calls: whatever one leaves behind is forgotten here, but for `deciding`.
+-- The library outlives its calls: whatever one leaves behind is forgotten here, but for those two.
 local function begin(keys, arguments)
   if not call then
     call, tonumber, floor, max, min = redis.call, _G.tonumber, math.floor, math.max, math.min

@@ -57,6 +57,6 @@ kinds.capture = {
     enter(account, 'capture', 'charged', '-' .. intent.amount, intent, { hold = -hold.amount, of = hold.name })
     count_spent(account, hold.action, min(0, amount - hold.amount), hold.at)
     count_spent(account, hold.action, excess, now)
-    return { lots = lots, counted_at = hold.at }
+    return { lots = lots, counted_at = hold.at, excess = excess > 0 and excess or nil }
   end,
 }

@@ -29,7 +29,6 @@ kinds.grant = {
     end
   end,
   refusal = function(intent, account)
-    if account.posted + tonumber(intent.amount) > AMOUNT_MAX then return 'balance_too_large' end
     local lot = lot_to_grant(intent, account)
     local _, expires = terms_of(lot)
     if expires <= now then return 'grant_expired' end
@@ -37,6 +36,7 @@ kinds.grant = {
       and tonumber(intent.amount) > owed(account) then
       return 'too_many_lots', { most = LOTS_MAX }
     end
+    if account.posted + tonumber(intent.amount) > AMOUNT_MAX then return 'balance_too_large' end
   end,
   effect = function(intent, account)
     local amount = tonumber(intent.amount)

@@ -58,11 +58,12 @@ local function sums_until_now(intent)
   return sums
 end
 
--- Lists those that were placed and never settled, of which the account may have lost some. What is settled says so.
+-- Lists those that were placed and never settled, of which the account may have lost some. What is settled says so; one
+-- whose end cannot be read can still be captured or voided.
 local function list_open_holds(account, names)
   for name in gmatch(names, '%S+') do
     local hold = call('HMGET', hold_key(account, name), 'state', 'expires_at')
-    if hold[1] == 'open' then
+    if hold[1] == 'open' and is_digits(hold[2], 15) then
       call('ZADD', prefix .. 'holds:' .. account.user, hold[2], name)
     end
   end
@@ -88,6 +89,7 @@ kinds.rebuild = {
     local key = prefix .. 'account:' .. intent.user
     local found = call('HMGET', key, 'posted', 'held', 'seq', 'state', 'lots')
     local before = call('EXISTS', key) == 1 and numbers_json(unpack(found, 1, 5)) or 'null'
+    sums.lots = lots_left(sums.lots)
     local after = numbers_json(whole(sums.posted), whole(sums.held), sums.seq, sums.state, lots_text(sums.lots))
     local asked = find(intent.metadata, '^{.+}$') and sub(intent.metadata, 1, -2) .. ',' or '{'
     local metadata = asked .. '"before":' .. before .. ',"after":' .. after .. '}'

@@ -50,6 +50,9 @@ kinds.refund = {
     call('SET', receipt_key(intent.user, intent.of_origin, intent.of), receipt_json('applied',
       { kind = charge.kind, amount = whole(charge.amount), action = charge.action }, whole(charge.posted),
       whole(charge.held), whole(charge.seq), whole(charge.at), charge.details))
-    count_spent(account, charge.action, -amount, charge.details.counted_at or charge.at)
+    -- An excess was counted when it was captured, and comes back first, for it was drawn last.
+    local excess = min(amount, max(0, (charge.details.excess or 0) - refunded))
+    count_spent(account, charge.action, -excess, charge.at)
+    count_spent(account, charge.action, excess - amount, charge.details.counted_at or charge.at)
   end,
 }
