@@ -240,7 +240,7 @@ async def test_what_a_dead_worker_left_half_written_has_its_effect_once(idle: Sy
         await idle.store.command("DEL", outbox)
         await idle.store.command("XADD", outbox, f"{2**64 - 1}-{2**64 - 1}", "full", 1)
         await app.enqueue(ChargeIntent(user=USER, key="k", amount=10, action="x"))
-        with pytest.raises(ResponseError, match="XADD|exhausted"):
+        with pytest.raises(ResponseError, match=r"XADD|exhausted"):
             await script(idle, "apply", 128, 0)
         await idle.store.command("DEL", outbox)
         await idle.start_worker()
