@@ -90,12 +90,15 @@ def with_unlisted(listed: Iterable[Lot], posted: int, held: int) -> tuple[Lot, .
 
 
 def drawn(lots: Iterable[Lot], amount: int) -> tuple[Lot, ...]:
-    """Which lots a charge of `amount` would take how much from; the last takes what the others lack."""
+    """Which lots a charge of `amount` would take how much from.
+
+    Args:
+        lots: In burn order, as `with_unlisted` returns them.
+    """
     taken: list[Lot] = []
-    lots = [lot for lot in sorted(lots, key=burn_order) if lot.available > 0]
     for lot in lots:
         part = min(lot.available, amount)
         if part > 0:
             taken.append(Lot(lot.name, part))
-        amount -= part
+            amount -= part
     return tuple(taken)

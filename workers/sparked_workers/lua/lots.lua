@@ -93,12 +93,22 @@ local function owed(account)
   return max(0, -paid_available(account))
 end
 
+-- A lot that the account lists, or nil.
+local function find_lot(account, name)
+  for _, lot in ipairs(account.lots or {}) do
+    if lot.name == name then return lot end
+  end
+end
+
 -- A lot of the account, listed again if it was used up since.
 local function lot_named(account, name)
-  local at = #account.lots + 1
-  for i, lot in ipairs(account.lots) do
-    if lot.name == name then return lot end
-    if at > i and burns_before(name, lot.name) then at = i end
+  local listed = find_lot(account, name)
+  if listed then
+    return listed
+  end
+  local at = 1
+  while account.lots[at] and not burns_before(name, account.lots[at].name) do
+    at = at + 1
   end
   local _, expires = terms_of(name)
   local lot = { name = name, available = 0, held = 0, expires = expires }

@@ -11,12 +11,6 @@ local function lot_to_grant(intent, account)
   return intent.priority or 'paid'
 end
 
-local function is_listed(account, name)
-  for _, lot in ipairs(account.lots) do
-    if lot.name == name then return true end
-  end
-end
-
 kinds.grant = {
   stream = 'control',
   amount_min = 1,
@@ -32,7 +26,7 @@ kinds.grant = {
     local lot = lot_to_grant(intent, account)
     local _, expires = terms_of(lot)
     if expires <= now then return 'grant_expired' end
-    if #(account.lots or {}) >= LOTS_MAX and lot ~= 'paid' and not is_listed(account, lot)
+    if #(account.lots or {}) >= LOTS_MAX and lot ~= 'paid' and not find_lot(account, lot)
       and tonumber(intent.amount) > owed(account) then
       return 'too_many_lots', { most = LOTS_MAX }
     end
