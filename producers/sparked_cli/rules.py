@@ -61,7 +61,7 @@ def limit(
     ],
     per: Annotated[
         Window,
-        typer.Option(help="A UTC day, a UTC calendar month, or this hour and the 23 before it."),
+        typer.Option(help="A UTC day, a UTC month, this hour and the 23 before it, or all time."),
     ] = Window.DAY,
     action: Annotated[
         str | None, typer.Option(help="Count this action alone; none given: all together.", metavar="ACTION")

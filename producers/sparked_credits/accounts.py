@@ -89,6 +89,8 @@ def read_limits(settings: Mapping[bytes, bytes], now_ms: float) -> tuple[Limit, 
 
 def _first_bucket(window: Window, now_ms: float) -> int:
     """The first bucket that still counts: days and hours are numbered from 1970, months from the year 0."""
+    if window is Window.EVER:
+        return 0
     if window is Window.ROLLING_DAY:
         return int(now_ms // _HOUR_MS) - 23
     if window is Window.DAY:

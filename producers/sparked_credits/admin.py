@@ -280,7 +280,7 @@ class Admin(Reads):
 
         Args:
             amount: Whole credits, 0 to 2**53 - 1; None removes the limit.
-            window: `day` or `month` by the UTC calendar, or `rolling_day`: this hour and the 23 before it.
+            window: `day` or `month` by the UTC calendar, `rolling_day`: this hour and the 23 before it, or `ever`.
             action: Counts this action alone; None: all of them together.
             key: None makes one up.
 

@@ -97,7 +97,7 @@ class LimitExceeded(Rejected):
 
     @property
     def window(self) -> str:
-        """`day`, `month` or `rolling_day`."""
+        """`day`, `month`, `rolling_day` or `ever`."""
         return str(self._detail("window"))
 
     @property

@@ -128,10 +128,14 @@ class HoldIntent(_Priced):
         return f"{super().terms() or f'{self.action}:{self.amount}'}:{self.expires_in_ms}"
 
 
+UNSTATED = "unstated"
+"""The action of what is for whatever the earlier intent was for."""
+
+
 class _OfAnother(Intent):
     """What names an earlier intent by its key, and its app where that is another."""
 
-    action: Action = "unstated"
+    action: Action = UNSTATED
     of: Key
     of_origin: Name
     amount: Annotated[int, Field(strict=True, ge=0, le=AMOUNT_MAX)] = 0
@@ -166,7 +170,8 @@ class CaptureIntent(_OfAnother):
 
     def terms(self) -> str | None:
         # In front, for a hold's key may end in anything.
-        return f"excess:{super().terms()}" if self.allow_excess else super().terms()
+        terms = f"excess:{super().terms()}" if self.allow_excess else super().terms()
+        return terms if self.action == UNSTATED else f"as {self.action}:{terms}"
 
 
 class VoidIntent(_OfAnother):
@@ -256,6 +261,8 @@ class Window(StrEnum):
     """A calendar month, UTC."""
     ROLLING_DAY = "rolling_day"
     """This hour and the 23 before it."""
+    EVER = "ever"
+    """All that is spent since the limit was set."""
 
 
 class LimitIntent(_Setting):

@@ -27,6 +27,30 @@ class Keys:
         """Sorted set: live workers by the store time (ms) at which they are taken for dead."""
         return f"{self.namespace}:workers"
 
+    # What webhooks take in and jobs work on: all in one slot, for it is little, and belongs together.
+
+    def inbox(self) -> str:
+        """Stream: events that were accepted and are not dealt with yet."""
+        return f"{self.namespace}:{{jobs}}:inbox"
+
+    def inbox_dead(self) -> str:
+        """Stream: events that nothing can be made of, each with its reason."""
+        return f"{self.namespace}:{{jobs}}:dead"
+
+    def jobs(self, what: str) -> str:
+        """What else the jobs keep, such as `training:<job>`; the modules of the jobs say what each is."""
+        return f"{self.namespace}:{{jobs}}:{what}"
+
+    def jobs_queue(self) -> str:
+        """Sorted set of arq's, perhaps in another store: jobs to do. Holds references only, and may be lost."""
+        return f"{self.namespace}:jobs"
+
+    def charges_queue(self) -> str:
+        """Sorted set of arq's, perhaps in another store: charges asked for by apps that speak arq."""
+        return f"{self.namespace}:charges"
+
+    # What belongs to a shard
+
     def prefix(self, shard: int) -> str:
         return f"{self.namespace}:{{{shard}}}:"
 

@@ -51,14 +51,8 @@ class Store:
     """
 
     def __init__(self, url: str) -> None:
-        scheme, _, rest = url.partition("://")
-        if scheme not in _SCHEMES or not rest:
-            raise StoreRefused(
-                "the store's URL must look like redis://host:6379, unix:///path/valkey.sock or "
-                f"redis+cluster://host:7000; this one begins with {scheme[:16]!r}"
-            )
-        self.is_cluster = "+cluster" in scheme
-        self._url = f"{_SCHEMES[scheme]}://{rest}"
+        self._url = redis_url(url)
+        self.is_cluster = is_cluster(url)
         self._stack = AsyncExitStack()
         self._client: Any = None
 
@@ -140,6 +134,26 @@ class Store:
             raise ConnectionError(
                 f"the Cluster's servers are being learned anew: {describe(error)}"
             ) from error
+
+
+def is_cluster(url: str) -> bool:
+    """Whether `url` names a Cluster."""
+    return "+cluster" in url.partition("://")[0]
+
+
+def redis_url(url: str) -> str:
+    """`url` as redis-py reads it.
+
+    Raises:
+        StoreRefused: It begins with none of the schemes that we take.
+    """
+    scheme, _, rest = url.partition("://")
+    if scheme not in _SCHEMES or not rest:
+        raise StoreRefused(
+            "the store's URL must look like redis://host:6379, unix:///path/valkey.sock or "
+            f"redis+cluster://host:7000; this one begins with {scheme[:16]!r}"
+        )
+    return f"{_SCHEMES[scheme]}://{rest}"
 
 
 async def call(connection: Connection, commands: Sequence[Command], timeout_s: float) -> list[Any]:

@@ -16,7 +16,7 @@ from tests.property.real import Real, Seen
 NEAR_MS = 60_000
 """The system's clock goes on during a step; the model's stands still."""
 
-_ELSEWHERE = {"terms", "lots", "refunded", "required", "expires_at", "counted_at", "excess"}
+_ELSEWHERE = {"terms", "lots", "refunded", "required", "expires_at", "counted_at", "counted_as", "excess"}
 """Details that are compared by the property that reads them, or by what they lead to."""
 
 

@@ -15,7 +15,7 @@ class Limit:
     action: str
     amount: int
     spent: dict[int, int] = field(default_factory=dict)
-    """Credits by bucket: a day, a month, or one hour of a rolling day."""
+    """Credits by bucket: a day, a month, one hour of a rolling day, or all time."""
     told: int | None = None
     """The bucket in which it was last told that the limit is reached."""
 
@@ -51,7 +51,7 @@ class Limit:
         }
 
     def _resets_at(self, amount: int, now: int, counted: dict[int, int]) -> int:
-        if amount > self.amount:
+        if amount > self.amount or self.window == "ever":
             return 0
         if self.window == "day":
             return (now // DAY_MS + 1) * DAY_MS
@@ -68,6 +68,8 @@ class Limit:
 
 
 def bucket_of(window: str, at: int) -> int:
+    if window == "ever":
+        return 0
     if window == "month":
         date = datetime.fromtimestamp(at / 1000, UTC)
         return date.year * 12 + date.month - 1

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sparked_credits.intents import (
+    UNSTATED,
     AdjustIntent,
     CaptureIntent,
     ChargeIntent,
@@ -69,6 +70,8 @@ class Outcome:
     lots: Taken = field(default_factory=list)
     counted: list[tuple[int, int]] = field(default_factory=list)
     """When how much of it was counted by the spend limits, in the order drawn."""
+    counted_as: str = ""
+    """For which action; empty where that is its own."""
     refunded: int = 0
     asked: tuple[Any, ...] = ()
     """What another intent under the key must be equal to."""
@@ -266,7 +269,7 @@ class Model:
             parts = [(lot.split("-")[0] if is_past(lot, self.now) else lot, part) for lot, part in parts]
         account.give_back(changes, parts[::-1])
         for at, part in portion(reversed(target.counted), target.refunded, amount):
-            self._count(account, target.action, at, -part)
+            self._count(account, target.counted_as or target.action, at, -part)
         target.refunded += amount
         outcome.amount, outcome.action = amount, target.action
         self._write(account, "refund", changes, target.action, name, of)
@@ -292,7 +295,9 @@ class Model:
             raise Refused("capture_exceeds_hold", hold=hold.amount)
         if excess and excess > account.available:
             raise Refused("insufficient_credits", required=excess)
-        outcome.amount, outcome.action = amount, hold.action
+        outcome.amount = amount
+        outcome.action = hold.action if intent.action == UNSTATED else intent.action
+        outcome.counted_as = hold.action
         above = account.draw(excess)
         taken, changes = self._settle(account, hold, "captured", name, amount - excess)
         for lot, part in above:
@@ -301,7 +306,7 @@ class Model:
         outcome.lots = taken + above
         outcome.counted = [(hold.at, amount - excess), (self.now, excess)]
         hold.captured, hold.captured_lots = amount, outcome.lots
-        self._write(account, "capture", changes, hold.action, name, hold.name)
+        self._write(account, "capture", changes, outcome.action, name, hold.name)
 
     def _void(self, account: Account, intent: VoidIntent, name: Name, outcome: Outcome) -> None:
         hold = self._open_hold(account, intent)

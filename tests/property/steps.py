@@ -6,6 +6,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from sparked_credits.intents import (
+    UNSTATED,
     CaptureIntent,
     ChargeIntent,
     CloseIntent,
@@ -114,6 +115,7 @@ _FIELDS: dict[str, dict[str, st.SearchStrategy[Any]]] = {
         "origin": st.sampled_from(APPS),
         "key": _KEYS,
         "amount": _PARTS,
+        "action": st.sampled_from([UNSTATED, UNSTATED, "chat"]),
         "flag": _BOOLEANS,
         "late": _RARELY,
         "copies": _COPIES,

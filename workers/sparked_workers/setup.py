@@ -39,6 +39,7 @@ async def initialise(store: Store, keys: Keys, *, shards: int = SHARDS) -> Ident
             await store.command("HSET", keys.store(), *identity)
             await _initialise_shards(store, keys, epoch, shards)
             await store.command("HSET", keys.store(), "ready", 1)
+        await _ensure_inbox(store, keys)
     return Identity(epoch, shards)
 
 
@@ -52,6 +53,13 @@ async def _initialise_shards(store: Store, keys: Keys, epoch: str, shards: int) 
             raise reply
         if reply.decode() != epoch:
             raise StoreRefused("a shard of the store belongs to another epoch: this is not one store")
+
+
+async def _ensure_inbox(store: Store, keys: Keys) -> None:
+    """Have the stream there, empty: events are only appended to one that is, so that an emptied store refuses them."""
+    if not await store.command("EXISTS", keys.inbox()):
+        await store.command("XGROUP", "CREATE", keys.inbox(), "none", "$", "MKSTREAM")
+        await store.command("XGROUP", "DESTROY", keys.inbox(), "none")
 
 
 async def accept_loss(store: Store, keys: Keys, identity: Identity, witness: Witness) -> dict[int, int]:

@@ -2,6 +2,7 @@
 -- limit_exceeded: receipt; the first one in a window: event `limit_reached`.
 
 local LIMITS_MAX = 16
+local WINDOWS = { day = true, month = true, rolling_day = true, ever = true }
 local HOUR, DAY = 3600000, 86400000
 local DAYS_BEFORE = { 0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334 }
 
@@ -27,6 +28,7 @@ end
 local function bucket_of(window, ms)
   if window == 'day' then return floor(ms / DAY) end
   if window == 'month' then return month_of(ms) end
+  if window == 'ever' then return 0 end
   return floor(ms / HOUR)
 end
 
@@ -64,7 +66,7 @@ end
 
 -- When `amount` would fit again, if nothing else were spent; 0 if never.
 local function resets_at(limit, amount)
-  if amount > limit.most then return 0 end
+  if amount > limit.most or limit.window == 'ever' then return 0 end
   if limit.window == 'day' then return (bucket_of('day', now) + 1) * DAY end
   if limit.window == 'month' then return month_start(month_of(now) + 1) end
   local spent = limit.spent

@@ -11,7 +11,7 @@ local AMOUNT_MAX = 9007199254740991
 local DEAD_LETTERS_MAX = 10000
 
 -- What each kind of intent does; filled by one short file per kind:
---   stream            the stream that may ask for it
+--   stream            the stream that may ask for it; through `control`, jobs and admins may ask for every kind
 --   amount_min        smallest amount; -AMOUNT_MAX where it has a sign
 --   opens             makes the account, rather than needing it
 --   frozen, closed    whether an account in that state accepts it

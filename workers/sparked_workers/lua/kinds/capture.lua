@@ -53,10 +53,12 @@ kinds.capture = {
     end
     local lots = parts_text(taken)
     call('HSET', hold_key(account, hold.name), 'captured', whole(amount), 'captured_lots', lots or '')
-    intent.amount, intent.action = whole(amount), hold.action
+    -- What it turned out to be for may be stated; the limits have counted it as what it was held for.
+    intent.amount, intent.action = whole(amount), intent.action == 'unstated' and hold.action or intent.action
     enter(account, 'capture', 'charged', '-' .. intent.amount, intent, { hold = -hold.amount, of = hold.name })
     count_spent(account, hold.action, min(0, amount - hold.amount), hold.at)
     count_spent(account, hold.action, excess, now)
-    return { lots = lots, counted_at = hold.at, excess = excess > 0 and excess or nil }
+    return { lots = lots, counted_at = hold.at, counted_as = intent.action ~= hold.action and hold.action or nil,
+      excess = excess > 0 and excess or nil }
   end,
 }

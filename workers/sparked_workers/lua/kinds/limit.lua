@@ -18,7 +18,7 @@ kinds.limit = {
   frozen = true,
   complaint = function(intent)
     local window = intent.window
-    if window ~= 'day' and window ~= 'month' and window ~= 'rolling_day' then return 'window is malformed' end
+    if not WINDOWS[window] then return 'window is malformed' end
     if intent.of_action ~= '*' and not is_action(intent.of_action) then return 'of_action is malformed' end
     if not is_flag(intent.remove) then return 'remove is malformed' end
   end,

@@ -52,7 +52,8 @@ kinds.refund = {
       whole(charge.held), whole(charge.seq), whole(charge.at), charge.details))
     -- An excess was counted when it was captured, and comes back first, for it was drawn last.
     local excess = min(amount, max(0, (charge.details.excess or 0) - refunded))
-    count_spent(account, charge.action, -excess, charge.at)
-    count_spent(account, charge.action, excess - amount, charge.details.counted_at or charge.at)
+    local counted_as = charge.details.counted_as or charge.action
+    count_spent(account, counted_as, -excess, charge.at)
+    count_spent(account, counted_as, excess - amount, charge.details.counted_at or charge.at)
   end,
 }
