@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import typer
 
-from sparked_cli import accounts, dead_letters, operations, pricing, reading, rules, serving, spending
+from sparked_cli import accounts, dead_letters, events, operations, pricing, reading, rules, serving, spending
 from sparked_cli.output import REFUSED, UNUSABLE, say_error
 from sparked_credits import CreditsError, InvalidIntent, Rejected
 
@@ -18,6 +18,7 @@ app = typer.Typer(
 for subject in (serving, spending, pricing, reading, accounts, rules, operations):
     app.add_typer(subject.commands)
 app.add_typer(dead_letters.commands, name="dead", rich_help_panel=operations.PANEL)
+app.add_typer(events.commands, name="events", rich_help_panel=operations.PANEL)
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -5,18 +5,21 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Callable
+from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from sparked_cli.options import AsJson, Command
-from sparked_cli.output import REFUSED, UNUSABLE, err, out, say, say_error
+from sparked_cli.output import REFUSED, err, out, say
 
 if TYPE_CHECKING:
-    from sparked_workers.settings import WorkerSettings
-    from sparked_workers.worker import Worker
+    from pydantic_settings import BaseSettings
+
+Settings = TypeVar("Settings", bound="BaseSettings")
 
 commands = typer.Typer()
 command = partial(commands.command, cls=Command, rich_help_panel="Run")
@@ -29,11 +32,11 @@ def _log() -> None:
     logging.basicConfig(level=logging.INFO, handlers=[handler], format="%(levelname)s %(name)s: %(message)s")
 
 
-def stop_on_signals(worker: "Worker") -> None:
+def stop_on_signals(stop: Callable[[], None]) -> None:
     """SIGTERM and Ctrl-C end it in good order."""
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, worker.stop)
+        loop.add_signal_handler(number, stop)
 
 
 @command()
@@ -62,10 +65,11 @@ def worker(
 
     Run as many as wanted. More settings, CREDITS_…, are in docs/operations.md.
     """
+    from sparked_workers.settings import WorkerSettings
     from sparked_workers.worker import Worker
 
     _log()
-    settings = _worker_settings(url, as_json=as_json)
+    settings = _settings(WorkerSettings, url)
 
     async def work() -> None:
         worker = Worker(
@@ -76,23 +80,56 @@ def worker(
             lease_ms=settings.lease_ms,
             weak_durability=settings.weak_durability,
         )
-        stop_on_signals(worker)
+        stop_on_signals(worker.stop)
         await worker.run(lambda: say("serving", {"ready": True, "pid": os.getpid()}, as_json=as_json))
 
     asyncio.run(work())
 
 
-def _worker_settings(url: str, *, as_json: bool) -> "WorkerSettings":
+@command()
+def jobs(
+    url: Annotated[str, typer.Option(help="The store; else CREDITS_URL.", metavar="URL")] = "",
+    charges: Annotated[
+        bool,
+        typer.Option("--charges", help="Serve the queue of apps that speak arq instead; see docs/arq.md."),
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Act on sign-ups and trainings, reconcile every six hours, and tell the endpoints, until stopped.
+
+    Run as many as wanted. The settings, CREDITS_… and CLERK_…, are in docs/operations.md.
+    """
+    from sparked_workers.charges import ChargesSettings, charges_worker
+    from sparked_workers.jobs import jobs_worker
+    from sparked_workers.settings import JobsSettings
+    from sparked_workers.supervision import supervise
+
+    _log()
+    if charges:
+        charging = _settings(ChargesSettings, url)
+        make_worker = partial(charges_worker, charging)
+    else:
+        make_worker = partial(jobs_worker, _settings(JobsSettings, url))
+
+    async def work() -> None:
+        stop = asyncio.Event()
+        stop_on_signals(stop.set)
+        ready = partial(say, "serving", {"ready": True, "pid": os.getpid()}, as_json=as_json)
+        await supervise(make_worker, stop, ready=ready)
+
+    asyncio.run(work())
+
+
+def _settings(kind: type[Settings], url: str) -> Settings:
     from pydantic import ValidationError
 
-    from sparked_workers.settings import WorkerSettings
+    from sparked_workers.settings import refused
 
     try:
-        return WorkerSettings(**({"url": url} if url else {}))  # type: ignore[arg-type]
+        given: dict[str, Any] = {"url": url} if url else {}
+        return kind(**given)
     except ValidationError as error:
-        wrong = "; ".join(f"CREDITS_{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors())
-        say_error({"error": "StoreRefused", "message": f"settings: {wrong}"}, as_json=as_json)
-        raise typer.Exit(UNUSABLE) from None
+        raise refused(error) from None
 
 
 @command()
@@ -111,24 +148,39 @@ def tour() -> None:
         raise typer.Exit(REFUSED) from None
 
 
+class Measured(StrEnum):
+    """What `credits bench` can measure."""
+
+    CHARGES = "charges"
+    KINDS = "kinds"
+    WEBHOOKS = "webhooks"
+    RECONCILE = "reconcile"
+
+
 @command()
 def bench(
+    what: Annotated[
+        Measured,
+        typer.Argument(
+            help="Charges per second, beside three other ways; the store's time for each kind of intent; events "
+            "taken in per second, and how fast; accounts reconciled per second."
+        ),
+    ] = Measured.CHARGES,
     quick: Annotated[bool, typer.Option("--quick", help="Within a minute, and less exact.")] = False,
-    kinds: Annotated[bool, typer.Option("--kinds", help="The store's time for each kind of intent.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Measure charges per second, beside three other ways."""
+    """Measure the system on this machine."""
+    from sparked_cli.bench import bench, table
+    from sparked_cli.bench_kinds import bench_kinds, kinds_table
+    from sparked_cli.bench_reconcile import bench_reconcile, reconcile_table
+    from sparked_cli.bench_webhooks import bench_webhooks, webhooks_table
 
-    def report(line: str) -> None:
-        err.print(line, style="dim")
-
-    if kinds:
-        from sparked_cli.bench_kinds import bench_kinds, kinds_table
-
-        result = asyncio.run(bench_kinds(quick=quick, report=report))
-        say(kinds_table(result), result, as_json=as_json)
-    else:
-        from sparked_cli.bench import bench, table
-
-        result = asyncio.run(bench(quick=quick, report=report))
-        say(table(result), result, as_json=as_json)
+    benches = {
+        Measured.CHARGES: (bench, table),
+        Measured.KINDS: (bench_kinds, kinds_table),
+        Measured.WEBHOOKS: (bench_webhooks, webhooks_table),
+        Measured.RECONCILE: (bench_reconcile, reconcile_table),
+    }
+    measure, shown = benches[what]
+    result = asyncio.run(measure(quick=quick, report=partial(err.print, style="dim")))
+    say(shown(result), result, as_json=as_json)

@@ -29,7 +29,7 @@ async def serve(data: Path, *, as_json: bool) -> None:
         async with Store(embedded.url) as store:
             await initialise(store, Keys())
         worker = Worker(embedded.url, witness=data / "witness.json")
-        stop_on_signals(worker)
+        stop_on_signals(worker.stop)
         supervision = asyncio.create_task(_supervise(embedded))
         try:
             await worker.run(lambda: _say_ready(embedded, as_json=as_json))

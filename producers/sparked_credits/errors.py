@@ -210,7 +210,7 @@ _REFUSALS: dict[Status, tuple[type[Rejected], str]] = {
     Status.INSUFFICIENT_CREDITS: (InsufficientCredits, "needs {required} credits, {available} available"),
     Status.LIMIT_EXCEEDED: (
         LimitExceeded,
-        "{spent} of the limit of {limit} a {window} are spent, needs {amount}",
+        "{spent} of the limit of {limit} ({window}) are spent, needs {amount}",
     ),
     Status.ACCOUNT_NOT_FOUND: (AccountNotFound, "no account was opened for this user"),
     Status.ACCOUNT_EXISTS: (AccountExists, "the account was opened before"),

@@ -116,10 +116,28 @@ async def bury(store: Store, keys: Keys, event: Event, reason: str) -> None:
             await store.command("XDEL", keys.inbox(), event.ref)
 
 
-async def find(store: Store, keys: Keys, ref: str) -> Event | None:
-    """The event at that place of the inbox, if it is there still."""
+async def requeue(store: Store, keys: Keys, letter: Event) -> str:
+    """Accept a dead letter's event anew, and remove the letter; return its `ref`. Raises as `accept` does."""
+    ref = await accept(store, keys, letter)
+    await drop(store, keys, letter)
+    return ref
+
+
+async def drop(store: Store, keys: Keys, letter: Event) -> None:
+    """Remove a dead letter; nothing will be made of its event.
+
+    Raises:
+        Unavailable: The store did not answer: repeat it.
+    """
+    with store_errors("dropping a dead letter"):
+        await store.command("XDEL", keys.inbox_dead(), letter.ref)
+
+
+async def find(store: Store, keys: Keys, ref: str, *, dead: bool = False) -> Event | None:
+    """The event at that place of the inbox, or of the dead letters, if it is there still."""
+    stream = keys.inbox_dead() if dead else keys.inbox()
     with store_errors("reading the inbox"):
-        rows = await store.command("XRANGE", keys.inbox(), ref, ref)
+        rows = await store.command("XRANGE", stream, ref, ref)
     return Event.from_stored(*rows[0]) if rows else None
 
 

@@ -4,7 +4,7 @@ redis-py's stubs disagree with what its asyncio classes return, so what we use o
 """
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from typing import Any, Protocol, Self, cast
 
@@ -161,9 +161,30 @@ async def call(connection: Connection, commands: Sequence[Command], timeout_s: f
 
     Raises redis-py's ConnectionError, or TimeoutError; the connection is of no more use then.
     """
+    return await call_packed(connection, connection.pack_commands(commands), len(commands), timeout_s)
+
+
+async def call_packed(
+    connection: Connection, commands: list[bytes], replies: int, timeout_s: float
+) -> list[Any]:
+    """As `call`, of commands that are packed already, and have so many replies."""
     async with asyncio.timeout(timeout_s):
-        await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
-        return [await _reply(connection) for _ in commands]
+        await connection.send_packed_command(commands, check_health=False)
+        return [await _reply(connection) for _ in range(replies)]
+
+
+def packed(name: str, keys: Iterable[bytes], *arguments: str) -> bytes:
+    """The command `name` with `arguments` for each of `keys`, as it is sent.
+
+    For commands by the hundred thousand: redis-py takes some 20 µs for each, this takes 1.
+    """
+    head = b"*%d\r\n%b" % (2 + len(arguments), _bulk(name.encode()))
+    tail = b"".join(_bulk(argument.encode()) for argument in arguments)
+    return b"".join([b"%b$%d\r\n%b\r\n%b" % (head, len(key), key, tail) for key in keys])
+
+
+def _bulk(text: bytes) -> bytes:
+    return b"$%d\r\n%b\r\n" % (len(text), text)
 
 
 async def _reply(connection: Connection) -> Any:

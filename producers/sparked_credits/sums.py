@@ -74,7 +74,7 @@ class Sums:
         if None in stored:
             raise ValueError("a field is missing")
         entry_id, posted, held, lots, state = (value.decode() for value in stored if value is not None)
-        sums = cls(entry_id, int(posted), int(held), lots_text(read_lots(lots)), state)
+        sums = cls(entry_id, int(posted), int(held), lots and lots_text(read_lots(lots)), state)
         if sums.at < 0 or sums.seq < 1:
             raise ValueError("the id is not an entry's")
         return sums

@@ -16,7 +16,7 @@ from sparked_credits.errors import AccountNotFound, LedgerDamaged, store_errors
 from sparked_credits.intents import checked_name
 from sparked_credits.keys import Keys, shard_of
 from sparked_credits.models import Balance, Verification
-from sparked_credits.store import Command, Store
+from sparked_credits.store import COMMAND_TIMEOUT_S, Command, Connection, Store, call, call_packed, packed
 from sparked_credits.sums import Chain, Sums
 from sparked_credits.walking import entry_pages, pipelined, walk_accounts
 
@@ -57,7 +57,7 @@ async def verify_all(
 
 
 async def verify_shard(
-    store: Store, keys: Keys, shard: int, *, full: bool = False, after: str = "", page: int = 500
+    store: Store, keys: Keys, shard: int, *, full: bool = False, after: str = "", page: int = 1000
 ) -> AsyncIterator[list[tuple[str, Verification, Sums]]]:
     """Verify a shard's accounts by name, a page at a time, each with the sums that a checkpoint would hold.
 
@@ -70,12 +70,17 @@ async def verify_shard(
     Raises:
         Unavailable: The store did not answer. Go on after the last user returned.
     """
-    async for users in walk_accounts(store, keys, shard, after=after, page=page):
-        found = {} if full else await _unchanged(store, keys, shard, users)
-        others = [user for user in users if user not in found]
-        for user, check in zip(others, await _checked(store, keys, shard, others, full), strict=True):
-            found[user] = check.verification(), check.chain.sums()
-        yield [(user, *found[user]) for user in users]
+    with store_errors("verifying"):
+        connection = await store.connection(keys.accounts(shard))
+    try:
+        async for users in walk_accounts(store, keys, shard, after=after, page=page):
+            found = {} if full else await _unchanged(connection, keys, shard, users)
+            others = [user for user in users if user not in found]
+            for user, check in zip(others, await _checked(store, keys, shard, others, full), strict=True):
+                found[user] = check.verification(), check.chain.sums()
+            yield [(user, *found[user]) for user in users]
+    finally:
+        await connection.disconnect(nowait=True)
 
 
 async def sums_for_rebuild(store: Store, keys: Keys, shards: int, user: str) -> tuple[Sums, tuple[str, ...]]:
@@ -147,21 +152,20 @@ def _fitting(unfinished: Sequence[AccountCheck]) -> Sequence[AccountCheck]:
 
 
 async def _unchanged(
-    store: Store, keys: Keys, shard: int, users: Sequence[str]
+    connection: Connection, keys: Keys, shard: int, users: Sequence[str]
 ) -> dict[str, tuple[Verification, Sums]]:
     """Those of `users` whose account is what its checkpoint says, and whose ledger and open holds are there.
 
     An error, or one account that is not as it should be, sends all of them the longer way, which says which it is.
     """
-    reads: list[Command] = []
-    for user in users:
-        # In this order: a checkpoint written in between would be ahead of the account.
-        reads.append(("HMGET", keys.checkpoint(shard, user), *CHECKPOINT))
-        reads.append(("HMGET", keys.account(shard, user), *ACCOUNT))
-    replies = await _replies(store, reads)
+    # In this order: a checkpoint written in between would be ahead of the account.
+    reads = packed("HMGET", (keys.checkpoint(shard, user).encode() for user in users), *CHECKPOINT)
+    reads += packed("HMGET", (keys.account(shard, user).encode() for user in users), *ACCOUNT)
+    with store_errors("verifying"):
+        replies = await call_packed(connection, [reads], 2 * len(users), COMMAND_TIMEOUT_S)
     found: dict[str, tuple[Verification, Sums]] = {}
     there, absent = [], [keys.absent(shard)]
-    for user, checkpoint, account in zip(users, replies[::2], replies[1::2], strict=True):
+    for user, checkpoint, account in zip(users, replies, replies[len(users) :], strict=False):
         sums = unchanged(checkpoint, account)
         if sums:
             balance = Balance(sums.posted, sums.held)
@@ -170,7 +174,8 @@ async def _unchanged(
             (there if sums.held else absent).append(keys.holds(shard, user))
     if not found:
         return {}
-    counts = await _replies(store, [("EXISTS", *there), ("EXISTS", *absent)])
+    with store_errors("verifying"):
+        counts = await call(connection, [("EXISTS", *there), ("EXISTS", *absent)], COMMAND_TIMEOUT_S)
     return found if counts == [len(there), 0] else {}
 
 

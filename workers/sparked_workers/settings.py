@@ -3,8 +3,10 @@
 from enum import StrEnum
 from pathlib import Path
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from sparked_credits.errors import StoreRefused
 
 from sparked_workers.worker import LEASE_MS
 
@@ -30,6 +32,16 @@ class WorkerSettings(BaseSettings):
     weak_durability: bool = Field(
         False, description="Serve a store that may lose what it acknowledged (no `appendfsync always`)."
     )
+
+
+def refused(error: ValidationError) -> StoreRefused:
+    """What is wrong with which setting, in words, and without its value: it may be a secret."""
+    wrong = []
+    for each in error.errors(include_input=False):
+        name = str(each["loc"][0])
+        within = "".join(f"[{part}]" for part in each["loc"][1:])
+        wrong.append(f"{name if name.isupper() else f'CREDITS_{name.upper()}'}{within}: {each['msg']}")
+    return StoreRefused(f"settings: {'; '.join(wrong)}")
 
 
 class TrainingPolicy(StrEnum):

@@ -1,0 +1,88 @@
+"""What looks for unfinished work, every few seconds, and puts a job for it into arq's queue.
+
+The queue may be lost, flushed, or never have got a job: all that was accepted is in the store, and found here.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable
+
+from arq.connections import ArqRedis
+from redis.exceptions import RedisError
+
+from sparked_credits import inbox
+from sparked_credits.errors import Unavailable, describe, store_errors
+from sparked_workers.jobs.context import JobContext
+from sparked_workers.jobs.scheduled import due_run
+
+ENQUEUED_MAX = 1_000
+"""Events that one sweep finds jobs for; the next ones go on behind them."""
+
+EXPIRES_S = 600
+"""A job that nobody took in this time is gone, and found anew by the next sweep."""
+
+_log = logging.getLogger(__name__)
+
+
+class Sweep:
+    """Looks through what is unfinished, a part each time, and so comes round to all of it."""
+
+    def __init__(self, context: JobContext, queue: ArqRedis) -> None:
+        self._context = context
+        self._queue = queue
+        self._inbox_after = "-"
+        self._unpaid_after = 0
+
+    async def run(self) -> None:
+        """Look once. What fails is told, and does not keep the rest from being looked for."""
+        for look in (self._look_for_events, self._look_for_payable_trainings, self._look_for_a_due_run):
+            await _tried(look)
+
+    async def _look_for_events(self) -> None:
+        # What has been there since the last sweep has lost its job, or waits for something.
+        idle_since = await self._now_ms() - 1000 * self._context.settings.sweep_s
+        found = 0
+        async for page in inbox.events(self._context.store, self._context.keys, after=self._inbox_after):
+            for event in page:
+                if event.at > idle_since:
+                    # The later ones are younger still.
+                    self._inbox_after = "-"
+                    return
+                await self._enqueue(inbox.JOB, event.ref, job_id=event.job_id)
+                self._inbox_after = event.ref
+                found += 1
+            if found >= ENQUEUED_MAX:
+                return
+        self._inbox_after = "-"
+
+    async def _look_for_payable_trainings(self) -> None:
+        records = self._context.trainings.records
+        jobs = await records.unpaid(self._unpaid_after)
+        self._unpaid_after = self._unpaid_after + len(jobs) if jobs else 0
+        for job in jobs:
+            if await self._context.trainings.may_be_paid(job):
+                await self._enqueue("settle", job, job_id=f"settle:{job}")
+
+    async def _look_for_a_due_run(self) -> None:
+        run = await due_run(self._context)
+        if run is not None:
+            await self._enqueue("reconcile_run", run, job_id=f"reconcile:{run}")
+
+    async def _enqueue(self, function: str, reference: str, *, job_id: str) -> None:
+        await self._queue.enqueue_job(
+            function,
+            reference,
+            _job_id=job_id,
+            _queue_name=self._context.keys.jobs_queue(),
+            _expires=EXPIRES_S,
+        )
+
+    async def _now_ms(self) -> float:
+        with store_errors("reading the store's clock"):
+            return await self._context.store.time_ms()
+
+
+async def _tried(look: Callable[[], Awaitable[None]]) -> None:
+    try:
+        await look()
+    except (Unavailable, RedisError, OSError, TimeoutError) as error:
+        _log.warning("sweeping: %s", describe(error))
