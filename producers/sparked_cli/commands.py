@@ -4,7 +4,18 @@ from collections.abc import Sequence
 
 import typer
 
-from sparked_cli import accounts, dead_letters, events, operations, pricing, reading, rules, serving, spending
+from sparked_cli import (
+    accounts,
+    dead_letters,
+    events,
+    ingesting,
+    operations,
+    pricing,
+    reading,
+    rules,
+    serving,
+    spending,
+)
 from sparked_cli.output import REFUSED, UNUSABLE, say_error
 from sparked_credits import CreditsError, InvalidIntent, Rejected
 
@@ -15,7 +26,7 @@ app = typer.Typer(
     help="Prepaid credits: one key, one outcome, never below the floor. "
     "CREDITS_URL names the store; without one, `credits up` starts one and prints its URL.",
 )
-for subject in (serving, spending, pricing, reading, accounts, rules, operations):
+for subject in (serving, ingesting, spending, pricing, reading, accounts, rules, operations):
     app.add_typer(subject.commands)
 app.add_typer(dead_letters.commands, name="dead", rich_help_panel=operations.PANEL)
 app.add_typer(events.commands, name="events", rich_help_panel=operations.PANEL)

@@ -2,7 +2,7 @@
 
 import json
 from functools import partial
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
@@ -12,8 +12,9 @@ from sparked_cli.connecting import Connection, connected
 from sparked_cli.options import Command
 from sparked_cli.output import out, say
 from sparked_cli.tables import clock, grid, plain
-from sparked_credits import InvalidIntent
+from sparked_credits import InvalidIntent, inbox
 from sparked_credits.identity import Identity
+from sparked_credits.inbox import Event
 from sparked_credits.keys import Keys
 from sparked_credits.store import Store
 
@@ -22,59 +23,108 @@ if TYPE_CHECKING:
 
 commands = typer.Typer(
     no_args_is_help=True,
-    help="Intents that could not be read or applied.",
+    help="Intents that could not be read or applied, and events that nothing could be made of.",
 )
 command = partial(commands.command, cls=Command)
 
 Letter = Annotated[
-    str, typer.Argument(help="As `dead list` shows it, such as 7:1700000000000-0.", metavar="LETTER")
+    str,
+    typer.Argument(
+        help="As `dead list` shows it, such as 7:1700000000000-0 or inbox:1700000000000-0.", metavar="LETTER"
+    ),
 ]
+
+_INBOX = "inbox:"
+"""What the names of events begin with; intents have their shard there."""
 
 
 @command("list")
 @connected
 def list_letters(
     to: Connection,
-    limit: Annotated[str, typer.Option(help="Letters to show.", metavar="NUMBER")] = "100",
+    limit: Annotated[str, typer.Option(help="Letters to show of each kind.", metavar="NUMBER")] = "100",
 ) -> None:
-    """All dead letters, each with its reason."""
+    """All dead letters, each with its reason: intents that failed, and events that nothing could be made of."""
 
-    async def work(store: Store, keys: Keys, identity: Identity) -> "tuple[list[DeadLetter], int]":
+    async def work(
+        store: Store, keys: Keys, identity: Identity
+    ) -> "tuple[list[DeadLetter], list[Event], int]":
         from sparked_workers.dead import count, dead_letters
 
         most = whole_number("limit", limit)
         if most < 1:
             raise InvalidIntent(f"limit: must be at least 1, not {most}")
         found = await dead_letters(store, keys, identity.shards, most=most)
-        return found, await count(store, keys, identity.shards)
+        events: list[Event] = []
+        async for page in inbox.events(store, keys, dead=True):
+            events += page
+            if len(events) >= most:
+                break
+        total = await count(store, keys, identity.shards) + await inbox.count(store, keys, dead=True)
+        return found, events[:most], total
 
-    found, total = to.with_store(work)
-    machine = {"letters": [letter.as_dict() for letter in found], "total": total}
-    say(_letters_table(found) if found else "No dead letters.", machine, as_json=to.as_json)
-    if total > len(found) and not to.as_json:
-        out.print(f"{total - len(found)} more: --limit {total}")
+    found, events, total = to.with_store(work)
+    machine = {
+        "letters": [letter.as_dict() for letter in found],
+        "events": [_event_dict(event) for event in events],
+        "total": total,
+    }
+    shown = len(found) + len(events)
+    say(_letters_table(found, events) if shown else "No dead letters.", machine, as_json=to.as_json)
+    if total > shown and not to.as_json:
+        out.print(f"{total - shown} more: --limit {total}")
 
 
-def _letters_table(letters: "list[DeadLetter]") -> Table:
-    table = grid("Dead letters", "letter", "time", "stream", "kind", "user", "key", "reason")
+def _letters_table(letters: "list[DeadLetter]", events: list[Event]) -> Table:
+    table = grid("Dead letters", "letter", "time", "from", "kind", "user", "key", "reason")
     for letter in letters:
         intent = letter.intent or {}
         told = (plain(str(intent.get(name, "?"))[:80]) for name in ("kind", "user", "key"))
         table.add_row(letter.name, clock(letter.at), letter.stream, *told, plain(letter.reason))
+    for event in events:
+        told = (plain(str(text)[:80]) for text in (event.type, event.fields.get("user", "?"), event.id))
+        table.add_row(f"{_INBOX}{event.ref}", clock(event.at), event.source, *told, plain(event.reason))
     return table
+
+
+def _event_dict(event: Event) -> dict[str, Any]:
+    return {"letter": f"{_INBOX}{event.ref}", **event.as_dict()}
 
 
 @command()
 @connected
 def show(to: Connection, letter: Letter) -> None:
-    """One dead letter: its reason, and the intent as it was sent."""
+    """One dead letter: its reason, and the intent as it was sent, or what was kept of the event."""
     from sparked_workers.dead import find
 
+    if letter.startswith(_INBOX):
+        event = to.with_store(lambda store, keys, _: _find_event(store, keys, letter))
+        say(
+            f"{letter}, from {event.source}, {clock(event.at)}\nreason: {event.reason}\n"
+            + json.dumps({"type": event.type, "id": event.id, **event.fields}, indent=2),
+            _event_dict(event),
+            as_json=to.as_json,
+        )
+        return
     found = to.with_store(lambda store, keys, identity: find(store, keys, identity.shards, letter))
     intent = found.intent
     text = found.raw.decode(errors="replace") if intent is None else json.dumps(intent, indent=2)
     about = f"{found.name}, from {found.stream}, {clock(found.at)}\nreason: {found.reason}"
     say(f"{about}\n{text}", found.as_dict(), as_json=to.as_json)
+
+
+async def _find_event(store: Store, keys: Keys, letter: str) -> Event:
+    from sparked_workers.dead import LetterNotFound
+
+    ref = letter.removeprefix(_INBOX)
+    if not inbox.is_ref(ref):
+        raise InvalidIntent(
+            f"letter: must be one that the list shows, such as inbox:1700000000000-0, not {letter[:60]!r}"
+        )
+    event = await inbox.find(store, keys, ref, dead=True)
+    if event is None:
+        raise LetterNotFound(f"there is no dead letter {letter}: it was requeued, dropped, or is too old")
+    return event
 
 
 @command("requeue")
@@ -89,31 +139,46 @@ def requeue_letter(
         ),
     ] = None,
 ) -> None:
-    """Send a dead letter's intent again.
+    """Send a dead letter's intent again, or put its event into the inbox again.
 
-    Without its deadline, which has passed. `credits history` shows what came of it.
+    An intent goes without its deadline, which has passed. `credits history` shows what came of it.
     """
 
     async def work(store: Store, keys: Keys, identity: Identity) -> str:
         from sparked_workers.dead import find, requeue
 
+        if letter.startswith(_INBOX):
+            if key is not None:
+                raise InvalidIntent("key: must be left out: an event has none")
+            return await inbox.requeue(store, keys, await _find_event(store, keys, letter))
         return await requeue(store, keys, await find(store, keys, identity.shards, letter), key=key)
 
     sent = to.with_store(work)
-    say(f"Requeued, key {sent}.", {"letter": letter, "requeued": True, "key": sent}, as_json=to.as_json)
+    if letter.startswith(_INBOX):
+        say(
+            f"In the inbox again, as {sent}.",
+            {"letter": letter, "requeued": True, "ref": sent},
+            as_json=to.as_json,
+        )
+    else:
+        say(f"Requeued, key {sent}.", {"letter": letter, "requeued": True, "key": sent}, as_json=to.as_json)
 
 
 @command("drop")
 @connected
 def drop_letter(to: Connection, letter: Letter) -> None:
-    """Remove a dead letter; its intent will not be applied."""
+    """Remove a dead letter; nothing will be made of it."""
 
-    async def work(store: Store, keys: Keys, identity: Identity) -> "DeadLetter":
+    async def work(store: Store, keys: Keys, identity: Identity) -> dict[str, Any]:
         from sparked_workers.dead import drop, find
 
+        if letter.startswith(_INBOX):
+            event = await _find_event(store, keys, letter)
+            await inbox.drop(store, keys, event)
+            return _event_dict(event)
         found = await find(store, keys, identity.shards, letter)
         await drop(store, keys, found)
-        return found
+        return found.as_dict()
 
     found = to.with_store(work)
-    say(f"Dropped {found.name}.", {**found.as_dict(), "dropped": True}, as_json=to.as_json)
+    say(f"Dropped {letter}.", {**found, "dropped": True}, as_json=to.as_json)

@@ -25,7 +25,8 @@ commands = typer.Typer()
 command = partial(commands.command, cls=Command, rich_help_panel="Run")
 
 
-def _log() -> None:
+def log_to_stderr() -> None:
+    """Have this process tell what happens; a person's terminal gets it in colour."""
     from rich.logging import RichHandler
 
     handler = RichHandler(console=err) if sys.stderr.isatty() else logging.StreamHandler()
@@ -52,7 +53,7 @@ def up(
     """
     from sparked_cli.up import serve
 
-    _log()
+    log_to_stderr()
     asyncio.run(serve(data, as_json=as_json))
 
 
@@ -68,8 +69,8 @@ def worker(
     from sparked_workers.settings import WorkerSettings
     from sparked_workers.worker import Worker
 
-    _log()
-    settings = _settings(WorkerSettings, url)
+    log_to_stderr()
+    settings = read_settings(WorkerSettings, url)
 
     async def work() -> None:
         worker = Worker(
@@ -104,12 +105,12 @@ def jobs(
     from sparked_workers.settings import JobsSettings
     from sparked_workers.supervision import supervise
 
-    _log()
+    log_to_stderr()
     if charges:
-        charging = _settings(ChargesSettings, url)
+        charging = read_settings(ChargesSettings, url)
         make_worker = partial(charges_worker, charging)
     else:
-        make_worker = partial(jobs_worker, _settings(JobsSettings, url))
+        make_worker = partial(jobs_worker, read_settings(JobsSettings, url))
 
     async def work() -> None:
         stop = asyncio.Event()
@@ -120,7 +121,8 @@ def jobs(
     asyncio.run(work())
 
 
-def _settings(kind: type[Settings], url: str) -> Settings:
+def read_settings(kind: type[Settings], url: str) -> Settings:
+    """The settings of the environment; `url`, where given, instead of CREDITS_URL. `StoreRefused` if any is wrong."""
     from pydantic import ValidationError
 
     from sparked_workers.settings import refused

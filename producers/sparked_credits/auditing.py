@@ -4,7 +4,7 @@ Verification only reads; that an account was found good is remembered by an inte
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from sparked_credits import verification
@@ -24,8 +24,7 @@ async def verify(exchange: Exchange, user: str, timeout_s: float, *, full: bool)
     found, sums = await verification.verify(
         exchange.store, exchange.keys, exchange.identity.shards, user, full=full
     )
-    if found.valid and found.entries:
-        await _remember(exchange, user, sums, timeout_s)
+    await remember(exchange, [(user, found, sums)], timeout_s)
     return found
 
 
@@ -36,23 +35,31 @@ async def verify_all(
     is_answered = True
     for shard in range(exchange.identity.shards):
         async for page in verification.verify_shard(exchange.store, exchange.keys, shard, full=full):
-            good = [(user, sums) for user, found, sums in page if found.valid and found.entries]
-            if good and is_answered:
+            if is_answered:
                 # Without a worker each page would wait for its timeout.
-                is_answered = any(
-                    await asyncio.gather(*(_remember(exchange, *each, timeout_s) for each in good))
-                )
+                is_answered = await remember(exchange, page, timeout_s)
             for user, found, _sums in page:
                 yield user, found
 
 
+async def remember(
+    exchange: Exchange, page: Sequence[tuple[str, Verification, Sums]], timeout_s: float
+) -> bool:
+    """Have a checkpoint written of each account that was found good, and has entries since its last one.
+
+    Returns:
+        False if none was answered: the shard has no worker now. It makes the next verification cheaper, and this
+        one no less true.
+    """
+    good = [(user, sums) for user, found, sums in page if found.valid and found.entries]
+    return not good or any(await asyncio.gather(*(_remember(exchange, *each, timeout_s) for each in good)))
+
+
 async def _remember(exchange: Exchange, user: str, sums: Sums, timeout_s: float) -> bool:
-    """Have a checkpoint written; return whether a worker answered."""
     intent = CheckpointIntent.checked(user=user, key=key_or_new("checkpoint", None), sums=sums.as_fields())
     try:
         await exchange.answer(intent, timeout_s, leaves_receipt=False)
     except Unavailable:
-        # It makes the next verification cheaper, and this one no less true.
         return False
     return True
 

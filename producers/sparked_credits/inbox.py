@@ -141,6 +141,12 @@ async def find(store: Store, keys: Keys, ref: str, *, dead: bool = False) -> Eve
     return Event.from_stored(*rows[0]) if rows else None
 
 
+def is_ref(text: str) -> bool:
+    """Whether `text` may be the `ref` of an event."""
+    at, _, number = text.partition("-")
+    return all(part.isascii() and part.isdigit() and len(part) <= 20 for part in (at, number))
+
+
 async def events(
     store: Store, keys: Keys, *, dead: bool = False, after: str = "-"
 ) -> AsyncIterator[list[Event]]:
@@ -159,6 +165,12 @@ async def events(
         if len(rows) < _PAGE:
             return
         low = f"({rows[-1][0].decode()}"
+
+
+async def count(store: Store, keys: Keys, *, dead: bool = False) -> int:
+    """How many events are in the inbox, or dead letters."""
+    with store_errors("counting the inbox"):
+        return int(await store.command("XLEN", keys.inbox_dead() if dead else keys.inbox()))
 
 
 async def finish(store: Store, keys: Keys, ref: str) -> None:

@@ -5,7 +5,7 @@ moment T; the accounts can't, there are too many. But an account whose last entr
 since, and of any other the last entry before T says what it had.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -42,6 +42,77 @@ class TotalsCheck:
         return asdict(self)
 
 
+@dataclass(slots=True)
+class Tally:
+    """A shard's accounts, added up a page at a time as they were at one moment; plain values, to be kept in between."""
+
+    shard: int
+    at: int
+    """The moment, in ms: entries of it or later were written after it, all others before."""
+    expected: int
+    """What the accounts' posted credits should add up to, by the totals."""
+    written: str
+    """What changes with every write that moves credits, as it was then."""
+    accounts: int = 0
+    then: int = 0
+    """What the accounts had together at the moment."""
+    now: int = 0
+    """What they had when they were read."""
+    newest: int = 0
+    """When the last of their entries was written."""
+
+
+async def begin_tally(store: Store, keys: Keys, shard: int) -> Tally:
+    """Choose the moment, and read what the accounts should add up to.
+
+    Raises:
+        Unavailable: The store did not answer, or is too busy.
+    """
+    moment = await _moment(store, keys, shard)
+    expected = sum(sign * moment.totals[name] for name, sign in COLUMNS.items())
+    return Tally(shard, moment.at, expected, repr(moment.written))
+
+
+async def add_to_tally(
+    store: Store, keys: Keys, tally: Tally, accounts: Iterable[tuple[str, int, int]]
+) -> None:
+    """Add up accounts that were read since `begin_tally`: user, posted, and when their last entry was written, in ms.
+
+    Raises:
+        Unavailable: The store did not answer, and nothing was added.
+    """
+    count = then = now = newest = 0
+    later: list[str] = []
+    for user, posted, at in accounts:
+        count += 1
+        now += posted
+        newest = max(newest, at)
+        if at < tally.at:
+            then += posted
+        else:
+            later.append(user)
+    then += sum(await _posted_before(store, keys, tally.shard, later, tally.at))
+    tally.accounts += count
+    tally.then += then
+    tally.now += now
+    tally.newest = max(tally.newest, newest)
+
+
+async def end_tally(store: Store, keys: Keys, tally: Tally) -> tuple[TotalsCheck, bool]:
+    """The comparison, and whether it is certain: of accounts that are ahead of the clock, it isn't.
+
+    Raises:
+        Unavailable: The store did not answer.
+    """
+    *written, clock = await _call(store, keys, tally.shard, [*_reads_of_totals(keys, tally.shard), ("TIME",)])
+    is_quiet = repr(written) == tally.written
+    posted = tally.now if is_quiet else tally.then
+    check = TotalsCheck(
+        posted == tally.expected, tally.shard, tally.at, tally.accounts, posted, tally.expected
+    )
+    return check, is_quiet or tally.newest <= _ms(clock)
+
+
 async def check_totals(store: Store, keys: Keys, shard: int) -> TotalsCheck:
     """Compare the shard's totals with the sum of its accounts, while charges go on.
 
@@ -53,8 +124,7 @@ async def check_totals(store: Store, keys: Keys, shard: int) -> TotalsCheck:
     """
     differences: set[int] = set()
     for _ in range(_WALKS_MAX):
-        moment = await _moment(store, keys, shard)
-        check, is_certain = await _compare(store, keys, shard, moment)
+        check, is_certain = await end_tally(store, keys, await _whole_tally(store, keys, shard))
         difference = check.posted - check.expected
         if check.valid or (is_certain and difference in differences):
             return check
@@ -63,6 +133,19 @@ async def check_totals(store: Store, keys: Keys, shard: int) -> TotalsCheck:
     raise Unavailable(
         f"shard {shard}: accounts are ahead of the store's clock, or it was set back: try again later"
     )
+
+
+async def _whole_tally(store: Store, keys: Keys, shard: int) -> Tally:
+    tally = await begin_tally(store, keys, shard)
+    async for users in walk_accounts(store, keys, shard, page=_PAGE):
+        cached = await pipelined(
+            store, [("HMGET", keys.account(shard, user), "posted", "at") for user in users]
+        )
+        accounts = zip(users, cached, strict=True)
+        await add_to_tally(
+            store, keys, tally, [(user, _whole(posted), _whole(at)) for user, (posted, at) in accounts]
+        )
+    return tally
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,31 +181,6 @@ def moment_of(replies: Sequence[Any]) -> Moment | None:
         return None
     columns = dict(zip(after[0][::2], after[0][1::2], strict=True))
     return Moment(_ms(clock[-1]), {name: _whole(columns.get(name.encode())) for name in COLUMNS}, after)
-
-
-async def _compare(store: Store, keys: Keys, shard: int, moment: Moment) -> tuple[TotalsCheck, bool]:
-    """The comparison, and whether it is certain: of accounts that are ahead of the clock, it isn't."""
-    then = now = accounts = newest = 0
-    async for users in walk_accounts(store, keys, shard, page=_PAGE):
-        accounts += len(users)
-        later: list[str] = []
-        cached = await pipelined(
-            store, [("HMGET", keys.account(shard, user), "posted", "at") for user in users]
-        )
-        for user, (posted, at) in zip(users, cached, strict=True):
-            now += _whole(posted)
-            newest = max(newest, _whole(at))
-            if _whole(at) < moment.at:
-                then += _whole(posted)
-            else:
-                later.append(user)
-        then += sum(await _posted_before(store, keys, shard, later, moment.at))
-    *written, clock = await _call(store, keys, shard, [*_reads_of_totals(keys, shard), ("TIME",)])
-    is_quiet = written == moment.written
-    posted = now if is_quiet else then
-    expected = sum(sign * moment.totals[name] for name, sign in COLUMNS.items())
-    check = TotalsCheck(posted == expected, shard, moment.at, accounts, posted, expected)
-    return check, is_quiet or newest <= _ms(clock)
 
 
 async def _posted_before(

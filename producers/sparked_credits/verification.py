@@ -1,6 +1,6 @@
 """Whether accounts' cached numbers are what their entries say, and what those sum up to. Reads only."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Container, Iterator, Mapping, Sequence
 from itertools import accumulate
 
 from sparked_credits.account_check import (
@@ -22,6 +22,9 @@ from sparked_credits.walking import entry_pages, pipelined, walk_accounts
 
 ENTRIES_AT_ONCE = 10_000
 """Entries in memory, however many accounts are read together."""
+
+CHANGED_AT_ONCE = 100
+"""Accounts with new entries that are checked together: with thousands each, some seconds, and then one may stop."""
 
 _NOT_FOUND = "no account was opened for this user"
 
@@ -65,7 +68,7 @@ async def verify_shard(
 
     Args:
         after: Start behind this user, to go on where another walk stopped.
-        page: Accounts that are read together.
+        page: Accounts that are read together; those of one that has many with new entries come in pieces.
 
     Raises:
         Unavailable: The store did not answer. Go on after the last user returned.
@@ -75,12 +78,25 @@ async def verify_shard(
     try:
         async for users in walk_accounts(store, keys, shard, after=after, page=page):
             found = {} if full else await _unchanged(connection, keys, shard, users)
-            others = [user for user in users if user not in found]
-            for user, check in zip(others, await _checked(store, keys, shard, others, full), strict=True):
-                found[user] = check.verification(), check.chain.sums()
-            yield [(user, *found[user]) for user in users]
+            for some in _pieces(users, found):
+                others = [user for user in some if user not in found]
+                for user, check in zip(others, await _checked(store, keys, shard, others, full), strict=True):
+                    found[user] = check.verification(), check.chain.sums()
+                yield [(user, *found[user]) for user in some]
     finally:
         await connection.disconnect(nowait=True)
+
+
+def _pieces(users: Sequence[str], found: Container[str]) -> Iterator[Sequence[str]]:
+    """The users in pieces, each with as many that are not `found` as are checked in one go."""
+    start = others = 0
+    for place, user in enumerate(users):
+        if user not in found:
+            others += 1
+            if others > CHANGED_AT_ONCE:
+                yield users[start:place]
+                start, others = place, 1
+    yield users[start:]
 
 
 async def sums_for_rebuild(store: Store, keys: Keys, shards: int, user: str) -> tuple[Sums, tuple[str, ...]]:

@@ -160,7 +160,7 @@ async def test_an_end_whose_start_never_comes_is_unusable_in_the_end(world: Sett
     world.rules = type(world.rules)(
         **{name: getattr(world.rules, name) for name in world.rules.__slots__} | {"wait_ms": 0}
     )
-    with pytest.raises(Unusable, match="no training.started came"):
+    with pytest.raises(Unusable, match=r"no training.started came"):
         await world.complete("0.6")
 
 

@@ -13,13 +13,24 @@ from sparked_workers.jobs.training import Unusable
 POISONED = 5
 """How often acting on an event may fail for no known reason, before it is a dead letter."""
 
+_NEEDED = {
+    "user.created": {"user"},
+    "user.updated": {"user"},
+    "user.deleted": {"user"},
+    "training.started": {"job", "user", "model", "hours"},
+    "training.completed": {"job", "hours"},
+    "training.failed": {"job"},
+    "reconcile": set[str](),
+}
+"""What an event of each type must tell."""
+
 _log = logging.getLogger(__name__)
 
 
 async def act(context: JobContext, ref: str) -> None:
     """Deal with the event at `ref`, and take it out of the inbox.
 
-    If that can't be done now it stays there, and `sweep` comes back to it. What can never be done becomes a dead letter.
+    If that can't be done now it stays there, and the sweep comes back to it. What can never be done is a dead letter.
     """
     event = await inbox.find(context.store, context.keys, ref)
     if event is None:
@@ -47,6 +58,11 @@ async def act(context: JobContext, ref: str) -> None:
 
 async def _act(context: JobContext, event: Event) -> bool:
     """Whether it is done, and need not be looked at again."""
+    if event.type not in _NEEDED:
+        raise Unusable("this version knows no such event: upgrade the jobs, then requeue it")
+    missing = _NEEDED[event.type] - set(event.fields)
+    if missing:
+        raise Unusable(f"it does not tell {' and '.join(sorted(missing))}")
     match event.type:
         case "user.created" | "user.updated":
             await user_created(
@@ -61,10 +77,8 @@ async def _act(context: JobContext, event: Event) -> bool:
             await context.trainings.started(event)
         case "training.completed" | "training.failed":
             return await context.trainings.ended(event, event.type.removeprefix("training."))
-        case "reconcile":
-            return await reconcile(context, event.ref, trigger="http")
         case _:
-            raise Unusable("this version knows no such event: upgrade the jobs, then requeue it")
+            return await reconcile(context, event.ref, trigger="http")
     return True
 
 

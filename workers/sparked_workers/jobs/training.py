@@ -1,16 +1,17 @@
 """What becomes of trainings: their cost is taken from the hold that their app placed, or from what is available.
 
-Each try is an intent of its own, under the key `train:<job>:<attempt>`, and the next one is sent only when the refusal of
-the one before was read. So however often this runs, at once or after a crash, each credit is taken once: what was
-taken is what the receipts under these keys say.
+Each attempt is an intent of its own, under the key `train:<job>:<attempt>`, and the next one is sent only when the
+refusal of the one before was read. So however often this runs, at once or after a crash, each credit is taken once:
+what was taken is what the receipts under these keys say.
 """
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
 from sparked_credits.accounts import Account, AccountState
-from sparked_credits.errors import AccountNotFound, InvalidIntent, Unavailable, refusal
+from sparked_credits.errors import AccountNotFound, InvalidIntent, refusal
 from sparked_credits.exchange import Exchange
 from sparked_credits.inbox import Event
 from sparked_credits.intents import (
@@ -110,8 +111,9 @@ class TrainingSettlement:
         if not training.user:
             if self._exchange.now_ms() < event.at + self._rules.wait_ms:
                 return False
+            wait_s = self._rules.wait_ms // 1000
             raise Unusable(
-                f"no training.started came for this job within {self._rules.wait_ms // 1000} s, nor is there a hold for it"
+                f"no training.started came for this job within {wait_s} s, and it has no hold of its user"
             )
         await self._act_on_end(training)
         return True
@@ -151,7 +153,7 @@ class TrainingSettlement:
         """
         training = await self.records.read(job)
         if training.ended != COMPLETED or training.state in FINAL:
-            return
+            return None
         training = await self._priced(training)
         receipts = await self._receipts(training)
         for _ in range(_ATTEMPTS_AT_ONCE):
@@ -327,7 +329,7 @@ class TrainingSettlement:
             _log.warning("training %s: could not %s new trainings: %s", training.job, what, receipt.status)
 
     async def _announce(
-        self, what: str, training: Training, more: dict[str, str | int], *, attempt: int
+        self, what: str, training: Training, more: Mapping[str, str | int], *, attempt: int
     ) -> None:
         data = {"user": training.user, "job_id": training.job, "model": training.model, "cost": training.cost}
         await announce(

@@ -61,12 +61,20 @@ class Training:
     def from_stored(cls, job: str, stored: Mapping[bytes, bytes]) -> Self:
         """Read it as the store holds it."""
         text = {name.decode(): value.decode(errors="replace") for name, value in stored.items()}
-        texts = {
-            name: text.get(name, "")
-            for name in ("user", "model", "estimated_hours", "ended", "gpu_hours", "reason")
-        }
-        numbers = {name: int(text.get(name, 0)) for name in ("cost", "paid", "attempts", "required")}
-        return cls(job, state=TrainingState(text.get("state", "open")), **texts, **numbers)
+        return cls(
+            job,
+            user=text.get("user", ""),
+            model=text.get("model", ""),
+            estimated_hours=text.get("estimated_hours", ""),
+            ended=text.get("ended", ""),
+            gpu_hours=text.get("gpu_hours", ""),
+            cost=int(text.get("cost", 0)),
+            state=TrainingState(text.get("state", "open")),
+            paid=int(text.get("paid", 0)),
+            attempts=int(text.get("attempts", 0)),
+            required=int(text.get("required", 0)),
+            reason=text.get("reason", ""),
+        )
 
     def as_dict(self) -> dict[str, str | int]:
         """All of it as plain values, for JSON."""
@@ -108,7 +116,7 @@ class Trainings:
             await self._store.command("SADD", self._unpaid_of(training.user), training.job)
 
     async def note_settled(self, training: Training) -> int:
-        """Have it no longer among the unpaid ones of its user; return how many those still are. Raises `Unavailable`."""
+        """Have it no longer among its user's unpaid ones; return how many those still are. Raises `Unavailable`."""
         with store_errors("noting a paid training"):
             await self._store.command("SREM", self._unpaid_of(training.user), training.job)
         return await self.count_unpaid(training.user)
