@@ -14,8 +14,8 @@ from sparked_credits import StoreRefused
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
-    from starlette.applications import Starlette
 
+    from sparked_webhooks.serving import Server
     from sparked_webhooks.settings import WebhooksSettings
 
 commands = typer.Typer()
@@ -31,12 +31,15 @@ def webhooks(
 
     CLERK_WEBHOOK_SECRET, TRAINING_WEBHOOK_SECRET and CRON_SECRET each open a route; docs/operations.md has the rest.
     """
-    from sparked_webhooks.serving import Server
     from sparked_webhooks.settings import WebhooksSettings
 
     log_to_stderr()
-    settings = read_settings(WebhooksSettings, url)
-    server = Server(_app(settings), host=settings.webhooks_host, port=settings.webhooks_port)
+    server = webhooks_server(read_settings(WebhooksSettings, url))
+    if server is None:
+        raise StoreRefused(
+            "settings: none of CLERK_WEBHOOK_SECRET, TRAINING_WEBHOOK_SECRET and CRON_SECRET is set: nothing would be "
+            "taken in"
+        )
 
     def ready(where: str) -> None:
         say(f"serving {where}", {"ready": True, "pid": os.getpid(), "url": where}, as_json=as_json)
@@ -49,17 +52,20 @@ def webhooks(
     asyncio.run(work())
 
 
-def _app(settings: "WebhooksSettings") -> "Starlette":
+def webhooks_server(settings: "WebhooksSettings") -> "Server | None":
+    """What takes events in; None if no secret is set, so that there would be none to take in.
+
+    Raises:
+        StoreRefused: A setting can't be used; the message names it.
+    """
     from sparked_webhooks import UnusableSecret, create_app
+    from sparked_webhooks.serving import Server
 
     secrets = (settings.clerk_webhook_secret, settings.training_webhook_secret, settings.cron_secret)
     if all(secret is None for secret in secrets):
-        raise StoreRefused(
-            "settings: none of CLERK_WEBHOOK_SECRET, TRAINING_WEBHOOK_SECRET and CRON_SECRET is set: nothing would be "
-            "taken in"
-        )
+        return None
     try:
-        return create_app(
+        app = create_app(
             settings.url.get_secret_value(),
             clerk_secrets=_text(settings.clerk_webhook_secret),
             training_secrets=_text(settings.training_webhook_secret),
@@ -72,6 +78,7 @@ def _app(settings: "WebhooksSettings") -> "Starlette":
         )
     except UnusableSecret as error:
         raise StoreRefused(f"settings: {error}") from None
+    return Server(app, host=settings.webhooks_host, port=settings.webhooks_port)
 
 
 def _text(secret: "SecretStr | None") -> str | None:

@@ -1,11 +1,13 @@
-"""Worker processes of our own, as the tour and the bench start them."""
+"""Processes of our own, as the tour and the bench start them."""
 
 import asyncio
+import json
 import os
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 Process = asyncio.subprocess.Process
 
@@ -22,8 +24,19 @@ async def start_worker(url: str, witness: Path, *, lease_ms: int) -> Process:
     return await start_ready(["-m", "sparked_cli", "worker", "--json"], settings)
 
 
+async def start_telling(arguments: list[str], settings: Mapping[str, str]) -> tuple[Process, dict[str, Any]]:
+    """The same, and what its first line tells, which is JSON."""
+    process, line = await _start(arguments, settings)
+    return process, json.loads(line)
+
+
 async def start_ready(arguments: list[str], settings: Mapping[str, str]) -> Process:
     """Start Python with `arguments`; return once it has printed its first line."""
+    process, _ = await _start(arguments, settings)
+    return process
+
+
+async def _start(arguments: list[str], settings: Mapping[str, str]) -> tuple[Process, bytes]:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         *arguments,
@@ -41,8 +54,8 @@ async def start_ready(arguments: list[str], settings: Mapping[str, str]) -> Proc
         if process.returncode is None:
             process.kill()
         await process.wait()
-        raise WorkerDidNotStart("a worker process did not start")
-    return process
+        raise WorkerDidNotStart(f"a process did not start: {' '.join(arguments)}")
+    return process, line
 
 
 @asynccontextmanager

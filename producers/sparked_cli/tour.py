@@ -7,9 +7,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.panel import Panel
 
-from sparked_cli.processes import start_worker, terminating
-from sparked_cli.tour_proof import prove, tamper_and_repair
-from sparked_cli.tour_stage import LEASE_MS, Stage
+from sparked_cli.processes import terminating
+from sparked_cli.tour_outside import sign_up, train
+from sparked_cli.tour_proof import prove, tamper_and_reconcile
+from sparked_cli.tour_services import services
+from sparked_cli.tour_stage import Stage
 from sparked_cli.tour_story import crash, hold, rush, spend, spend_promotional
 from sparked_credits import Admin, Credits
 from sparked_credits.keys import Keys
@@ -26,24 +28,29 @@ async def tell(console: Console) -> None:
             async with Store(embedded.url) as store:
                 await initialise(store, Keys())
             console.print(
-                Panel("A store of our own (every answer is on disk first), a worker, and four apps.")
+                Panel(
+                    "A store of our own (every answer is on disk first), a worker, jobs, webhooks, and four apps."
+                )
             )
-            worker = await start_worker(embedded.url, data / "witness.json", lease_ms=LEASE_MS)
-            await stack.enter_async_context(terminating(worker))
-            stage = await _set(console, embedded.url, data, stack)
+            outside = await stack.enter_async_context(services(embedded.url, data))
+            admin = await stack.enter_async_context(Admin.connect(embedded.url, actor="tour"))
+            user = await sign_up(console, admin, outside)
+            stage = await _set(console, embedded.url, data, user, admin, stack)
             await spend(stage)
             await rush(stage)
-            await stack.enter_async_context(terminating(await crash(stage, worker)))
+            await stack.enter_async_context(terminating(await crash(stage, outside.worker)))
             await hold(stage)
             await spend_promotional(stage)
-            await tamper_and_repair(stage)
+            await train(stage, outside)
+            await tamper_and_reconcile(stage, outside)
             await prove(stage)
 
 
-async def _set(console: Console, url: str, data: Path, stack: AsyncExitStack) -> Stage:
-    admin = await stack.enter_async_context(Admin.connect(url, actor="tour"))
+async def _set(
+    console: Console, url: str, data: Path, user: str, admin: Admin, stack: AsyncExitStack
+) -> Stage:
     apps = [
         await stack.enter_async_context(Credits.connect(url, app=name))
-        for name in ("chat", "canvas", "studio", "train")
+        for name in ("chat", "canvas", "studio", "train.sparked.world")
     ]
-    return Stage(console, url, data, admin, *apps)
+    return Stage(console, url, data, user, admin, *apps)

@@ -7,7 +7,6 @@ from rich.console import Console
 
 from sparked_credits import Admin, Credits, Receipt
 
-USER = "user_2abc"
 LEASE_MS = 1000
 
 
@@ -22,11 +21,12 @@ def expect(holds: bool, otherwise: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Four apps and an admin on a store of the tour's own."""
+    """Four apps, an admin and a user on a store of the tour's own."""
 
     console: Console
     url: str
     data: Path
+    user: str
     admin: Admin
     chat: Credits
     canvas: Credits
