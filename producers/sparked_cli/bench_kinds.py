@@ -1,4 +1,4 @@
-"""`credits bench --kinds`: the store's own time for each kind of intent, on full queues, in one run."""
+"""`credits bench kinds`: the store's own time for each kind of intent, on full queues, in one run."""
 
 import asyncio
 import tempfile
@@ -156,7 +156,7 @@ class _Queues:
 
 
 async def bench_kinds(*, quick: bool, report: Callable[[str], None]) -> dict[str, Any]:
-    """Measure each kind; the shape of the result is that of `credits bench --kinds --json`."""
+    """Measure each kind; the shape of the result is that of `credits bench kinds --json`."""
     count = 1000 if quick else 4000
     with tempfile.TemporaryDirectory(prefix="credits-bench-") as folder:
         data = Path(folder)

@@ -64,7 +64,7 @@ def list_events(
     say(_events_table(found) if found else "No events.", machine, as_json=to.as_json)
     if not to.as_json:
         waiting = sum(counts.pending.values())
-        out.print(f"{counts.events} events; {waiting} deliveries pending, {counts.dead} dead")
+        out.print(f"{counts.events} events; deliveries: {waiting} pending, {counts.dead} dead")
 
 
 def _events_table(records: "list[Record]") -> Table:
@@ -93,9 +93,9 @@ def show(to: Connection, event: OneEvent) -> None:
 
 
 def _delivery_line(delivery: "Delivery") -> str:
-    line = f"to {delivery.endpoint} ({delivery.origin}): {delivery.state}, {delivery.attempts} attempts"
+    line = f"to {delivery.endpoint} ({delivery.origin}): {delivery.state}, attempts: {delivery.attempts}"
     if delivery.outcome:
-        line += f", the last: {delivery.outcome}"
+        line += f", last outcome: {delivery.outcome}"
     return line if delivery.due is None else f"{line}; next {clock(delivery.due)}"
 
 

@@ -10,12 +10,17 @@ from arq.connections import ArqRedis
 from redis.exceptions import RedisError
 
 from sparked_credits import inbox
-from sparked_credits.errors import Unavailable, describe, store_errors
+from sparked_credits.errors import Unavailable, describe
 from sparked_workers.jobs.context import JobContext
 from sparked_workers.jobs.scheduled import due_run
 
 ENQUEUED_MAX = 1_000
 """Events that one sweep finds jobs for; the next ones go on behind them."""
+
+AGAIN_AFTER = 5
+"""Sweeps after which work gets another job though it has one: that one's worker may have been killed, and arq keeps
+it to itself for half a minute then. Two jobs for the same work do no more than one.
+"""
 
 EXPIRES_S = 600
 """A job that nobody took in this time is gone, and found anew by the next sweep."""
@@ -29,6 +34,7 @@ class Sweep:
     def __init__(self, context: JobContext, queue: ArqRedis) -> None:
         self._context = context
         self._queue = queue
+        self._every_ms = 1000 * context.settings.sweep_s
         self._inbox_after = "-"
         self._unpaid_after = 0
 
@@ -39,7 +45,7 @@ class Sweep:
 
     async def _look_for_events(self) -> None:
         # What has been there since the last sweep has lost its job, or waits for something.
-        idle_since = await self._now_ms() - 1000 * self._context.settings.sweep_s
+        idle_since = self._now_ms() - self._every_ms
         found = 0
         async for page in inbox.events(self._context.store, self._context.keys, after=self._inbox_after):
             for event in page:
@@ -47,7 +53,7 @@ class Sweep:
                     # The later ones are younger still.
                     self._inbox_after = "-"
                     return
-                await self._enqueue(inbox.JOB, event.ref, job_id=event.job_id)
+                await self._enqueue(inbox.JOB, event.ref, job_id=event.job_id, since_ms=event.at)
                 self._inbox_after = event.ref
                 found += 1
             if found >= ENQUEUED_MAX:
@@ -67,18 +73,18 @@ class Sweep:
         if run is not None:
             await self._enqueue("reconcile_run", run, job_id=f"reconcile:{run}")
 
-    async def _enqueue(self, function: str, reference: str, *, job_id: str) -> None:
+    async def _enqueue(self, function: str, reference: str, *, job_id: str, since_ms: int = 0) -> None:
+        turn = int(self._now_ms() - since_ms) // (AGAIN_AFTER * self._every_ms)
         await self._queue.enqueue_job(
             function,
             reference,
-            _job_id=job_id,
+            _job_id=f"{job_id}:{turn}",
             _queue_name=self._context.keys.jobs_queue(),
             _expires=EXPIRES_S,
         )
 
-    async def _now_ms(self) -> float:
-        with store_errors("reading the store's clock"):
-            return await self._context.store.time_ms()
+    def _now_ms(self) -> float:
+        return self._context.exchange.now_ms()
 
 
 async def _tried(look: Callable[[], Awaitable[None]]) -> None:
