@@ -29,7 +29,8 @@ async def tell(console: Console) -> None:
                 await initialise(store, Keys())
             console.print(
                 Panel(
-                    "A store of our own (every answer is on disk first), a worker, jobs, webhooks, and four apps."
+                    "A store of our own (every answer is on disk first), and four apps.\n"
+                    "Beside it a worker, the jobs and the webhooks, each a process of its own."
                 )
             )
             outside = await stack.enter_async_context(services(embedded.url, data))
@@ -51,6 +52,6 @@ async def _set(
 ) -> Stage:
     apps = [
         await stack.enter_async_context(Credits.connect(url, app=name))
-        for name in ("chat", "canvas", "studio", "train.sparked.world")
+        for name in ("chat", "canvas", "studio", "train")
     ]
     return Stage(console, url, data, user, admin, *apps)

@@ -94,6 +94,7 @@ async def services(url: str, data: Path) -> AsyncIterator[Services]:
         }
         for_jobs = {
             "CREDITS_SWEEP_S": "1",
+            "CREDITS_TRAINING_APP": "train",
             "CREDITS_EVENT_ENDPOINTS": json.dumps([endpoint]),
             "CREDITS_EVENT_PRIVATE_ADDRESSES": "true",
             "CLERK_SECRET_KEY": clerk.secret_key,
