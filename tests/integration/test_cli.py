@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from sparked_cli.commands import run
+from sparked_credits.inbox import Event
 from sparked_credits.keys import Keys, shard_of
 from sparked_credits.store import Command, Store
 
@@ -480,3 +481,21 @@ def test_a_misspelt_option_is_named(shell: Shell) -> None:
     said = shell.refused("UsageError", "charge", "ada", "10", "--aciton", "x", "--key", "k", code=2)
     assert "--aciton" in said["message"]
     assert "--action" in said["message"]
+
+
+def test_an_event_that_is_a_dead_letter_is_shown_and_put_into_the_inbox_again(shell: Shell) -> None:
+    event = Event("clerk", "msg_1", "user.created", {"user": "from-a-letter", "verified": True}, "0" * 64)
+    ref = shell.store("XADD", Keys().inbox_dead(), "*", *event.as_stored(), "reason", "the jobs were too old")
+    name = f"inbox:{ref.decode()}"
+    assert name in shell.text("dead", "list")[0]
+    (listed,) = [each for each in shell.json("dead", "list")["events"] if each["letter"] == name]
+    assert (listed["reason"], listed["type"]) == ("the jobs were too old", "user.created")
+    assert '"user": "from-a-letter"' in shell.text("dead", "show", name)[0]
+    shell.refused("InvalidIntent", "dead", "requeue", name, "--key", "k", code=2)
+    assert shell.json("dead", "requeue", name)["requeued"] is True
+    shell.refused("LetterNotFound", "dead", "drop", name)
+    shell.refused("InvalidIntent", "dead", "show", "inbox:1", code=2)
+    for _ in range(300):
+        if run(["balance", "from-a-letter"]) == 0:
+            break
+    assert shell.text("balance", "from-a-letter")
