@@ -8,11 +8,13 @@ from sparked_cli import (
     access,
     accounts,
     dead_letters,
+    doctor,
     events,
     ingesting,
     operations,
     pricing,
     reading,
+    reconciling,
     rules,
     serving,
     spending,
@@ -27,7 +29,19 @@ app = typer.Typer(
     help="Prepaid credits: one key, one outcome, never below the floor. "
     "CREDITS_URL names the store; without one, `credits up` starts one and prints its URL.",
 )
-for subject in (serving, ingesting, spending, pricing, reading, accounts, rules, operations, access):
+for subject in (
+    serving,
+    ingesting,
+    spending,
+    pricing,
+    reading,
+    accounts,
+    rules,
+    operations,
+    reconciling,
+    access,
+    doctor,
+):
     app.add_typer(subject.commands)
 app.add_typer(dead_letters.commands, name="dead", rich_help_panel=operations.PANEL)
 app.add_typer(events.commands, name="events", rich_help_panel=operations.PANEL)

@@ -1,5 +1,6 @@
 """A system whose jobs are called directly: what arq would call, without arq."""
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -49,7 +50,9 @@ class Settling:
         await self.admin.open_account(user, initial=credits)
 
     async def hold(self, amount: int, *, job: str = "j1", user: str = "ada", seconds: float = 3600) -> None:
-        await self.train.hold(user, amount, action="training_job", key=job, expires_in=timedelta(seconds=seconds))
+        await self.train.hold(
+            user, amount, action="training_job", key=job, expires_in=timedelta(seconds=seconds)
+        )
 
     async def start(self, *, job: str = "j1", user: str = "ada", hours: str = "1") -> None:
         await self.settlement.started(
@@ -72,6 +75,11 @@ class Settling:
         """Posted and held."""
         found = await self.train.balance(user)
         return found.posted, found.held
+
+    async def announced(self) -> dict[str, set[str]]:
+        """By type, what the announced events tell."""
+        rows = await self.system.store.command("XRANGE", self.system.keys.jobs("outbox"), "-", "+")
+        return {fields[b"type"].decode(): set(json.loads(fields[b"data"])) for _, fields in rows}
 
     async def told(self) -> list[str]:
         """Ids of the events that were announced, without repetition."""

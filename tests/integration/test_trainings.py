@@ -12,6 +12,7 @@ from sparked_workers.jobs.trainings import TrainingState
 from sparked_workers.settings import TrainingPolicy
 from tests.conftest import System
 from tests.integration.settling import Settling, settling
+from tests.integration.telling import documented
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.parametrize("url", ["valkey"], indirect=True)
@@ -208,6 +209,16 @@ async def test_too_little_takes_nothing_pauses_and_is_paid_after_the_next_grant(
     assert await world.settlement.records.unpaid() == []
     await world.hold(1, job="j3")
     assert "training.paid-j1-2" in await world.told()
+
+
+async def test_what_is_told_is_what_the_document_shows(world: Settling) -> None:
+    await world.start()
+    await world.complete("1.5")
+    await world.admin.grant("ada", 60, reason="bought", key="g1")
+    await world.settlement.settle("j1")
+    told = await world.announced()
+    assert set(told) == {"training.paused", "charge.unpaid", "training.paid"}
+    assert told == {type_: set(documented()[type_]) for type_ in told}
 
 
 async def test_a_hold_is_kept_while_its_excess_is_unpaid(world: Settling) -> None:

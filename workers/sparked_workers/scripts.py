@@ -1,4 +1,4 @@
-"""What runs inside the store: a library of functions that write the ledger, and two small scripts.
+"""What runs inside the store: a library of functions that write the ledger, and a few scripts.
 
 The library is a server-side *function library* rather than scripts: a script builds all its closures and tables anew
 for each call, which for this many kinds of intents took longer than the first intent itself.
@@ -96,6 +96,9 @@ class Script:
 
 LEASE = Script(_text("lease"), _digest(_text("lease")))
 INIT = Script(_text("init"), _digest(_text("init")))
+EVENTS = Script(_text("events"), _digest(_text("events")))
+RUN = Script(_text("run"), _digest(_text("run")))
+UNJAM = Script(_text("unjam"), _digest(_text("unjam")))
 
 
 async def call_script(store: Store, script: Script, commands: Sequence[Command]) -> list[Any]:

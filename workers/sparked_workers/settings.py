@@ -62,7 +62,7 @@ class Endpoint(BaseModel):
 
     url: str
     secret: SecretStr
-    """`whsec_` and 24 to 75 bytes in base64; the receiver verifies with it."""
+    """`whsec_` and 24 to 75 bytes in base64; the receiver verifies with it. While it is changed, two, with a space."""
     types: tuple[str, ...] = ()
     """Which events, such as `training.paused`; none named: all of them."""
 
