@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Any, Self
 
 ANSWER_S = 15.0
@@ -31,6 +32,8 @@ class Http:
     async def __aexit__(self, *_: object) -> None:
         for _reader, writer in self._idle:
             writer.close()
+            with suppress(OSError):
+                await writer.wait_closed()
 
     async def send(self, request: bytes) -> bool:
         """Whether the answer is 200."""

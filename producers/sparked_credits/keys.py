@@ -45,9 +45,9 @@ class Keys:
         """Sorted set of arq's, perhaps in another store: jobs to do. Holds references only, and may be lost."""
         return f"{self.namespace}:jobs"
 
-    def charges_queue(self) -> str:
-        """Sorted set of arq's, perhaps in another store: charges asked for by apps that speak arq."""
-        return f"{self.namespace}:charges"
+    def charges_queue(self, app: str) -> str:
+        """Sorted set of arq's, perhaps in another store: charges that an app asks for by arq."""
+        return f"{self.namespace}:charges:{app}"
 
     # What belongs to a shard
 
