@@ -1,0 +1,96 @@
+"""arq's queue: it has the jobs deal with an event at once. Without it, their sweeper finds the event a little later."""
+
+import asyncio
+import logging
+import time
+from typing import Any
+
+from arq.constants import health_check_key_suffix, job_key_prefix
+from arq.jobs import serialize_job
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from sparked_credits import inbox
+from sparked_credits.errors import StoreRefused, describe
+from sparked_credits.inbox import Event
+from sparked_credits.keys import Keys
+from sparked_credits.store import is_cluster, redis_url
+
+QUEUE_S = 2.0
+"""How long it may take for an answer. No sender waits for it."""
+
+WAITING_MAX = 1000
+"""Events that wait to be put into it."""
+
+_JOB_EXPIRES_MS = 3_600_000
+
+_log = logging.getLogger(__name__)
+
+
+class JobsQueue:
+    """Puts events into the queue, as many with one write as have come during the last one.
+
+    arq's own `enqueue_job` makes three round trips for each, which were half of the work of taking an event in. They
+    find out whether there is such a job already. An event that was just accepted has none, and two would do no harm.
+
+    Raises:
+        StoreRefused: The URL cannot be used, or names a Cluster, on which arq does not run.
+    """
+
+    def __init__(self, url: str, keys: Keys) -> None:
+        self._keys = keys
+        self._client = _client(url)
+        self._waiting: list[Event] = []
+        self._is_writing = False
+
+    async def put(self, event: Event) -> None:
+        """Have a job deal with it, if the queue takes it; whatever happens, it is in the inbox."""
+        if len(self._waiting) == WAITING_MAX:
+            _log.warning("event %s waits for the sweeper, the queue is slow", event.ref)
+            return
+        self._waiting.append(event)
+        if self._is_writing:
+            return  # Whoever does will take it along.
+        self._is_writing = True
+        try:
+            while self._waiting:
+                events, self._waiting = self._waiting, []
+                await self._write(events)
+        finally:
+            self._is_writing = False
+
+    async def has_workers(self) -> bool:
+        """Whether a jobs process has given a sign of life lately; False, too, if the queue does not answer."""
+        try:
+            async with asyncio.timeout(QUEUE_S):
+                return bool(await self._client.exists(self._keys.jobs_queue() + health_check_key_suffix))
+        except (RedisError, OSError, TimeoutError):
+            return False
+
+    async def aclose(self) -> None:
+        """Disconnect; safe twice, and before anything was connected."""
+        await self._client.aclose()
+
+    async def _write(self, events: list[Event]) -> None:
+        now_ms = time.time_ns() // 1_000_000
+        pipeline = self._client.pipeline(transaction=False)
+        for event in events:
+            job = serialize_job(inbox.JOB, (event.ref,), {}, None, now_ms, serializer=inbox.dump_job)
+            pipeline.psetex(job_key_prefix + event.job_id, _JOB_EXPIRES_MS, job)
+        pipeline.zadd(self._keys.jobs_queue(), {event.job_id: now_ms for event in events})
+        try:
+            async with asyncio.timeout(QUEUE_S):
+                await pipeline.execute()
+        except (RedisError, OSError, TimeoutError) as error:
+            _log.warning("%d events wait for the sweeper, the queue failed: %s", len(events), describe(error))
+
+
+def _client(url: str) -> Any:
+    if is_cluster(url):
+        raise StoreRefused(
+            "arq does not run on a Cluster: have CREDITS_JOBS_URL name a plain server for its queue"
+        )
+    try:
+        return Redis.from_url(redis_url(url))
+    except ValueError as error:
+        raise StoreRefused(f"the URL of arq's queue cannot be used: {describe(error)}") from None
