@@ -12,6 +12,8 @@ from sparked_credits import Admin, Credits
 from sparked_credits.keys import Keys
 from sparked_credits.store import Store
 from sparked_workers import Worker, initialise
+from sparked_workers.acl import User
+from tests.access import add_users, remove_users, url_of
 from tests.ledger import check_ledger
 from tests.servers import RunningServer
 
@@ -34,17 +36,28 @@ class System:
         self.keys = Keys(f"test-{token_hex(4)}")
         self.witness = folder / "witness.json"
         self.store = Store(url)
+        self._is_restricted = False
         self._running: dict[Worker, asyncio.Task[None]] = {}
 
+    async def restrict(self) -> None:
+        """From now on everyone connects with the rights of its kind, and no more; `url` has all rights."""
+        self._is_restricted = True
+        await add_users(self.store, self.keys.namespace)
+
+    def url_of(self, user: User) -> str:
+        return url_of(user, self.url, self.keys.namespace) if self._is_restricted else self.url
+
     def credits(self, app: str = "chat", queue_max: int = 10_000) -> AbstractAsyncContextManager[Credits]:
-        return Credits.connect(self.url, app=app, namespace=self.keys.namespace, queue_max=queue_max)
+        url = self.url_of(User.APP)
+        return Credits.connect(url, app=app, namespace=self.keys.namespace, queue_max=queue_max)
 
     def admin(self) -> AbstractAsyncContextManager[Admin]:
-        return Admin.connect(self.url, actor="test", namespace=self.keys.namespace)
+        return Admin.connect(self.url_of(User.ADMIN), actor="test", namespace=self.keys.namespace)
 
     async def start_worker(self, lease_ms: int = 1000) -> Worker:
         """A worker of this process, once it owns its share."""
-        worker = Worker(self.url, namespace=self.keys.namespace, witness=self.witness, lease_ms=lease_ms)
+        url = self.url_of(User.WORKER)
+        worker = Worker(url, namespace=self.keys.namespace, witness=self.witness, lease_ms=lease_ms)
         ready = asyncio.Event()
         self._running[worker] = asyncio.create_task(worker.run(ready.set))
         waiting = asyncio.create_task(ready.wait())
@@ -69,11 +82,14 @@ async def idle(url: str, tmp_path: Path) -> AsyncIterator[System]:
     """A store that is set up, without a worker; the ledger is checked after the test."""
     system = System(url, tmp_path)
     async with system.store:
-        await initialise(system.store, system.keys, shards=SHARDS)
+        await system.restrict()
+        async with Store(system.url_of(User.WORKER)) as store:
+            await initialise(store, system.keys, shards=SHARDS)
         try:
             yield system
         finally:
             await system.stop()
+            await remove_users(system.store, system.keys.namespace)
         await check_ledger(system.store, system.keys, SHARDS)
 
 

@@ -71,20 +71,20 @@ Report = Callable[[str], None]
 async def bench_reconcile(*, quick: bool, report: Report) -> dict[str, Any]:
     """Measure; the shape of the result is that of `credits bench reconcile --json`."""
     few, many = (2_000, 20_000) if quick else (20_000, 200_000)
+    young, old = 2, 20 if quick else 100
     rows: list[Row] = []
     for accounts in (few, many):
         async with _system(accounts, entries=2, verified=False, report=report) as system:
             rows.append(await system.measure("first time"))
             rows.append(await system.measure_later())
             rows.append(await system.measure("with Clerk's users", clerk=True))
-    for entries in (2, 100):
-        async with _system(few, entries=entries, verified=True, report=report) as system:
+    for entries in (young, old):
+        async with _system(20_000, entries=entries, verified=True, report=report) as system:
             rows.append(await system.measure_later())
-    young, old = rows[-2:]
     return {
         "rows": rows,
         "per_s": next(row["per_s"] for row in rows if (row["accounts"], row["what"]) == (many, "later")),
-        "old_over_young": round(old["per_s"] / young["per_s"], 2),
+        "old_over_young": round(rows[-1]["per_s"] / rows[-2]["per_s"], 2),
         "memory_many_over_few": round(rows[5]["peak_mb"] / rows[2]["peak_mb"], 2),
     }
 
@@ -189,7 +189,7 @@ def reconcile_table(result: dict[str, Any]) -> Group:
         targets.add_column(heading, justify="right")
     for what, measured, at_least, bound in (
         ("accounts/s, little changed", result["per_s"], True, PER_S_MIN),
-        ("accounts/s, 100 entries each over 2 entries each", result["old_over_young"], True, 0.8),
+        ("accounts/s, old accounts over young ones", result["old_over_young"], True, 0.8),
         ("memory, many users over few", result["memory_many_over_few"], False, 1.2),
     ):
         met = measured >= bound if at_least else measured <= bound

@@ -74,7 +74,7 @@ def webhooks_server(settings: "WebhooksSettings") -> "Server | None":
             signup_verified_only=settings.signup_verified_only,
             jobs_url=_text(settings.jobs_url),
             namespace=settings.namespace,
-            epoch=settings.epoch,
+            epoch=settings.epoch or None,
         )
     except UnusableSecret as error:
         raise StoreRefused(f"settings: {error}") from None

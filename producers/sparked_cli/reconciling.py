@@ -22,6 +22,7 @@ from sparked_credits.exchange import Exchange
 from sparked_credits.identity import Identity
 from sparked_credits.intents import SYSTEM
 from sparked_credits.keys import Keys
+from sparked_credits.models import Balance
 from sparked_credits.store import Store
 
 if TYPE_CHECKING:
@@ -64,8 +65,8 @@ def reconcile(
 ) -> None:
     """Put right what is wrong: users without accounts, accounts that are not what the ledger says.
 
-    Charges may go on meanwhile. `credits jobs` does the same every six hours. Clerk's users are looked at where
-    CLERK_SECRET_KEY is set. Exits with 1 if anything stays wrong.
+    Charges may go on meanwhile; `credits jobs` does the same every six hours. Needs CLERK_SECRET_KEY to look at users.
+    Exits with 1 if anything stays wrong.
     """
     try:
         run = to.with_store(_show_last if last else partial(_reconcile, to, dry_run, max_share))
@@ -172,12 +173,12 @@ def run_table(run: "Run") -> Group:
     report = run.report
     parts: list[RenderableType] = [_counts(run)]
     if report.findings:
-        table = grid("Wrong accounts", "user", "cached", "calculated", "what was wrong", "outcome")
+        numbers = ("cached", "calculated")
+        table = grid("Wrong accounts", "user", *numbers, "what was wrong", "outcome", numbers=numbers)
         for each in report.findings:
-            numbers = (f"{each.cached.posted}", f"{each.calculated.posted}")
-            table.add_row(
-                plain(each.user), *numbers, plain(each.problems[0]), plain(each.outcome or "not touched")
-            )
+            outcome = plain(each.outcome or "not touched")
+            balances = (_balance(each.cached), _balance(each.calculated))
+            table.add_row(plain(each.user), *balances, plain(each.problems[0]), outcome)
         parts.append(table)
     for title, lines in (
         ("Users without an account", [] if report.opened else report.missing),
@@ -197,7 +198,12 @@ def run_table(run: "Run") -> Group:
 
 def _counts(run: "Run") -> Table:
     what = "Dry run" if run.dry_run else f"Reconciliation {run.id}"
-    table = grid(f"{what}, {clock(run.started_at)}, {run.duration_ms / 1000:.1f} s", "", "", numbers=("",))
+    table = grid(
+        f"{what}, {clock(run.started_at)}, {run.duration_ms / 1000:.1f} s",
+        "what",
+        "number",
+        numbers=("number",),
+    )
     users = {"none": "no Clerk", "incomplete": f"{run.users}, not all"}.get(run.place.listing, str(run.users))
     for name, value in (
         ("users listed", users),
@@ -211,6 +217,10 @@ def _counts(run: "Run") -> Table:
     ):
         table.add_row(name, value)
     return table
+
+
+def _balance(balance: Balance) -> str:
+    return f"{balance.posted}, {balance.held} held" if balance.held else str(balance.posted)
 
 
 def _verdict(run: "Run") -> Text:

@@ -53,6 +53,7 @@ class Store:
     def __init__(self, url: str) -> None:
         self._url = redis_url(url)
         self.is_cluster = is_cluster(url)
+        self.is_local = url.startswith("unix://")
         self._stack = AsyncExitStack()
         self._client: Any = None
 
@@ -170,25 +171,22 @@ async def call_packed(
     """As `call`, of commands that are packed already, and have so many replies."""
     async with asyncio.timeout(timeout_s):
         await connection.send_packed_command(commands, check_health=False)
-        return [await _reply(connection) for _ in range(replies)]
+        found: list[Any] = []
+        for _ in range(replies):
+            try:
+                found.append(await connection.read_response())
+            except ResponseError as error:
+                found.append(error)
+        return found
 
 
-def packed(name: str, keys: Iterable[bytes], *arguments: str) -> bytes:
-    """The command `name` with `arguments` for each of `keys`, as it is sent.
+def packed(*command: bytes) -> bytes:
+    """A command as it is sent. redis-py takes ten times as long, which shows where there are 100 000 of them."""
+    return b"*%d\r\n%b" % (len(command), b"".join([b"$%d\r\n%b\r\n" % (len(part), part) for part in command]))
 
-    For commands by the hundred thousand: redis-py takes some 20 µs for each, this takes 1.
-    """
-    head = b"*%d\r\n%b" % (2 + len(arguments), _bulk(name.encode()))
-    tail = b"".join(_bulk(argument.encode()) for argument in arguments)
+
+def packed_for_each(name: bytes, keys: Iterable[bytes], *arguments: str) -> bytes:
+    """The command `name` with the same arguments for each of `keys`, as they are sent."""
+    # With an empty key, to find what comes before and after it.
+    head, _, tail = packed(name, b"", *(argument.encode() for argument in arguments)).partition(b"$0\r\n\r\n")
     return b"".join([b"%b$%d\r\n%b\r\n%b" % (head, len(key), key, tail) for key in keys])
-
-
-def _bulk(text: bytes) -> bytes:
-    return b"$%d\r\n%b\r\n" % (len(text), text)
-
-
-async def _reply(connection: Connection) -> Any:
-    try:
-        return await connection.read_response()
-    except ResponseError as error:
-        return error

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import pytest
 
 from sparked_credits import inbox
+from sparked_workers.acl import User
 from sparked_workers.jobs.trainings import Trainings, TrainingState
 from sparked_workers.queues import connect_queue
 from tests.chaos.driver import STARTED, Process, end_process, rounds, seeded
@@ -29,7 +30,7 @@ ARQ = ["-m", "arq", "sparked_workers.jobs.WorkerSettings"]
 async def start_jobs(system: System, command: Sequence[str] = CREDITS) -> Process:
     """`credits jobs`, or the same under arq's own command."""
     environment = {
-        "CREDITS_URL": system.url,
+        "CREDITS_URL": system.url_of(User.JOBS),
         "CREDITS_NAMESPACE": system.keys.namespace,
         "CREDITS_SWEEP_S": "1",
     }

@@ -13,6 +13,8 @@ from sparked_credits.inbox import Event
 from sparked_credits.intents import SYSTEM
 from sparked_credits.pricing import PriceBook
 from sparked_credits.reads import Reads
+from sparked_credits.store import Store
+from sparked_workers.acl import User
 from sparked_workers.jobs.training import TrainingRules, TrainingSettlement
 from sparked_workers.jobs.trainings import Training
 from sparked_workers.settings import TrainingPolicy
@@ -92,8 +94,9 @@ async def settling(system: System) -> AsyncIterator[Settling]:
     """What tests of trainings need of a system."""
     keys = system.keys
     async with (
+        Store(system.url_of(User.JOBS)) as store,
         Exchange(
-            system.store, keys, origin=SYSTEM, stream=keys.control, epoch=None, queue_max=QUEUE_MAX
+            store, keys, origin=SYSTEM, stream=keys.control, epoch=None, queue_max=QUEUE_MAX
         ) as exchange,
         system.credits(app=TRAIN) as train,
         system.admin() as admin,

@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 from sparked_credits import AccountNotFound, Admin, inbox
 from sparked_credits.accounts import AccountState
 from sparked_credits.store import redis_url
+from sparked_workers.acl import User
 from sparked_workers.jobs import jobs_worker
 from sparked_workers.queues import connect_queue
 from sparked_workers.settings import JobsSettings
@@ -27,7 +28,8 @@ pytestmark = pytest.mark.parametrize("url", ["valkey"], indirect=True)
 @asynccontextmanager
 async def working(system: System, **settings: Any) -> AsyncIterator[None]:
     """An arq worker that sweeps each second, as `credits jobs` runs it."""
-    chosen = JobsSettings(url=SecretStr(system.url), namespace=system.keys.namespace, sweep_s=1, **settings)
+    url = SecretStr(system.url_of(User.JOBS))
+    chosen = JobsSettings(url=url, namespace=system.keys.namespace, sweep_s=1, **settings)
     stop, ready = asyncio.Event(), asyncio.Event()
     serving = asyncio.create_task(supervise(lambda: jobs_worker(chosen), stop, ready=ready.set))
     try:

@@ -59,7 +59,7 @@ _TRIES_MAX = 100_000
 class ChargesSettings(BaseSettings):
     """Settings of the worker, each from `CREDITS_` and its name in capitals."""
 
-    model_config = SettingsConfigDict(env_prefix="CREDITS_", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="CREDITS_", env_ignore_empty=True, frozen=True)
 
     url: SecretStr = Field(description="The store, such as redis://host:6379. May hold a password.")
     app: str = Field(description="The app in whose name everything here is charged: the origin of the keys.")

@@ -7,14 +7,13 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, Vali
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from sparked_credits.errors import StoreRefused
-
 from sparked_workers.worker import LEASE_MS
 
 
 class WorkerSettings(BaseSettings):
     """Settings of `credits worker`, each from `CREDITS_` and its name in capitals."""
 
-    model_config = SettingsConfigDict(env_prefix="CREDITS_", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="CREDITS_", env_ignore_empty=True, frozen=True)
 
     url: SecretStr = Field(description="The store, such as redis://host:6379. May hold a password.")
     namespace: str = Field("credits", description="What the names of all keys begin with.")
@@ -70,7 +69,7 @@ class Endpoint(BaseModel):
 class JobsSettings(BaseSettings):
     """Settings of `credits jobs`, each from `CREDITS_` and its name in capitals, or as its alias says."""
 
-    model_config = SettingsConfigDict(env_prefix="CREDITS_", frozen=True, populate_by_name=True)
+    model_config = SettingsConfigDict(env_prefix="CREDITS_", env_ignore_empty=True, frozen=True, populate_by_name=True)
 
     url: SecretStr = Field(description="The store, such as redis://host:6379. May hold a password.")
     jobs_url: SecretStr | None = Field(

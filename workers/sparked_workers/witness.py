@@ -7,6 +7,7 @@ accepts the loss.
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from sparked_credits.errors import StoreRefused
@@ -39,9 +40,14 @@ class Witness:
             self._marks[shard] = mark
 
     def save(self) -> None:
-        """Write what is new, so that a crash leaves either the old file or the new one."""
+        """Write what is new, so that a crash leaves either the old file or the new one.
+
+        The file is touched in any case: its age tells others whether a worker lives.
+        """
         if self._marks == self._saved:
-            return
+            with suppress(FileNotFoundError):
+                os.utime(self._path)
+                return
         for shard, mark in self._read().items():
             self.see(shard, mark)
         self._path.parent.mkdir(parents=True, exist_ok=True)

@@ -19,7 +19,7 @@ from sparked_workers.witness import Witness, default_path
 
 LEASE_MS = 5000
 
-_DURABLE = {"appendonly": "yes", "appendfsync": "always", "no-appendfsync-on-rewrite": "no"}
+DURABLE = {"appendonly": "yes", "appendfsync": "always", "no-appendfsync-on-rewrite": "no"}
 
 _log = logging.getLogger(__name__)
 
@@ -147,7 +147,7 @@ async def _load_library(store: Store) -> None:
 async def _check_durability(store: Store) -> None:
     """An acknowledged charge must be on disk. The store sees to it, if it is told to."""
     with store_errors("checking the store's durability"):
-        for name, wanted in _DURABLE.items():
+        for name, wanted in DURABLE.items():
             try:
                 replies = await store.on_each("CONFIG", "GET", name)
             except ResponseError as error:
