@@ -19,7 +19,7 @@ INBOX_MAX = 100_000
 DEAD_MAX = 100_000
 
 JOB = "act"
-"""Name of the arq function that deals with one event, given its `ref`: jobs carry references, never what to do."""
+"""Name of the arq function that deals with events, given their `ref`s: jobs carry references, never what to do."""
 
 _PAGE = 500
 
@@ -55,14 +55,20 @@ class Event:
 
     @classmethod
     def from_stored(cls, ref: bytes, stored: Mapping[bytes, bytes]) -> Self:
-        """Read an event as the inbox holds it."""
-        text = {name.decode(): value.decode(errors="replace") for name, value in stored.items()}
+        """Read an event as the inbox holds it. What cannot be read is left empty: that one must not hide the others."""
+        text = {
+            part.decode(errors="replace"): value.decode(errors="replace") for part, value in stored.items()
+        }
+        try:
+            fields = json.loads(text.get("fields", ""))
+        except (ValueError, RecursionError):
+            fields = None
         return cls(
-            source=text["source"],
-            id=text["id"],
-            type=text["type"],
-            fields=json.loads(text["fields"]),
-            sha256=text["sha256"],
+            source=text.get("source", ""),
+            id=text.get("id", ""),
+            type=text.get("type", ""),
+            fields=fields if isinstance(fields, dict) else {},
+            sha256=text.get("sha256", ""),
             ref=ref.decode(),
             reason=text.get("reason", ""),
         )
@@ -91,9 +97,19 @@ async def accept(store: Store, keys: Keys, event: Event) -> str:
         StoreRefused: The inbox is gone: the store lost its data, or was set up before there were webhooks.
         Unavailable: The store did not answer; it may be there or not.
     """
+    await check_room(store, keys)
+    return await append(store, keys, event)
+
+
+async def check_room(store: Store, keys: Keys) -> None:
+    """Raise `QueueFull` if too many events are waiting, or `Unavailable`."""
+    if await count(store, keys) >= INBOX_MAX:
+        raise QueueFull("the inbox is full, nothing was accepted: are `credits jobs` running?")
+
+
+async def append(store: Store, keys: Keys, event: Event) -> str:
+    """Put `event` into the inbox, however many there are; for those who know that there is room. As `accept`."""
     with store_errors("accepting an event"):
-        if await store.command("XLEN", keys.inbox()) >= INBOX_MAX:
-            raise QueueFull("the inbox is full, nothing was accepted: are `credits jobs` running?")
         ref = await store.command("XADD", keys.inbox(), "NOMKSTREAM", "*", *event.as_stored())
     if ref is None:
         raise StoreRefused(

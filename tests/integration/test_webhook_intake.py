@@ -77,8 +77,8 @@ async def test_a_job_is_queued_for_it_that_names_it_and_nothing_else(idle: Syste
 async def test_arqs_worker_understands_the_job(idle: System) -> None:
     found: list[str] = []
 
-    async def act(_ctx: dict[Any, Any], ref: str) -> None:
-        found.append(ref)
+    async def act(_ctx: dict[Any, Any], *refs: str) -> None:
+        found.extend(refs)
 
     async with serving(idle) as client:
         for _ in range(2):

@@ -86,7 +86,7 @@ class Cron:
         with self._metrics.request(SOURCE), self._places.one():
             self._bearer.check(request.scope["headers"])
             event = Event(SOURCE, token_hex(8), RECONCILE, fields={}, sha256=sha256().hexdigest())
-            ref = await inbox.accept(await self._stores.main(), self._keys, event)
+            ref = await self._stores.accept(event)
             self._metrics.accepted.labels(SOURCE, RECONCILE).inc()
         where = f"{request.url.path.rstrip('/')}/{ref}"
         enqueue = BackgroundTask(self._stores.queue.put, replace(event, ref=ref))

@@ -85,7 +85,7 @@ class Intake:
         return self._source.read(said)
 
     async def _accept(self, event: Event) -> Response:
-        ref = await inbox.accept(await self._stores.main(), self._keys, event)
+        ref = await self._stores.accept(event)
         self._metrics.accepted.labels(event.source, event.type).inc()
         # Nobody need wait for the queue: what is in the inbox is safe, and will be found.
         enqueue = BackgroundTask(self._stores.queue.put, replace(event, ref=ref))

@@ -1,12 +1,18 @@
 """Where events go: the store, which has the inbox, and arq's queue, perhaps on another server."""
 
 import asyncio
+import time
 from contextlib import AsyncExitStack
 
+from sparked_credits import inbox
 from sparked_credits.identity import Identity, identify
+from sparked_credits.inbox import Event
 from sparked_credits.keys import Keys
 from sparked_credits.store import Store
 from sparked_webhooks.jobs_queue import JobsQueue
+
+ROOM_S = 1.0
+"""How long an inbox that had room is taken to have it: some hundred events at the most."""
 
 
 class Stores:
@@ -27,6 +33,7 @@ class Stores:
         self._epoch = epoch
         self._opening: asyncio.Task[Store] | None = None
         self._opened = AsyncExitStack()
+        self._has_room_until = 0.0
 
     async def main(self) -> Store:
         """The store, connected; everyone who needs it while it is being connected waits for the same attempt.
@@ -38,6 +45,17 @@ class Stores:
         if self._opening is None or (self._opening.done() and not _succeeded(self._opening)):
             self._opening = asyncio.create_task(self._open())
         return await asyncio.shield(self._opening)
+
+    async def accept(self, event: Event) -> str:
+        """Put `event` into the inbox; return its `ref`. Whether there is room is looked at once a second.
+
+        Raises as `inbox.accept` does.
+        """
+        store, now = await self.main(), time.monotonic()
+        if now > self._has_room_until:
+            await inbox.check_room(store, self._keys)
+            self._has_room_until = now + ROOM_S
+        return await inbox.append(store, self._keys, event)
 
     async def check_identity(self) -> Identity:
         """What the store is now, or the error that `main` would raise: it may have been replaced meanwhile."""

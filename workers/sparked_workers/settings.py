@@ -69,7 +69,9 @@ class Endpoint(BaseModel):
 class JobsSettings(BaseSettings):
     """Settings of `credits jobs`, each from `CREDITS_` and its name in capitals, or as its alias says."""
 
-    model_config = SettingsConfigDict(env_prefix="CREDITS_", env_ignore_empty=True, frozen=True, populate_by_name=True)
+    model_config = SettingsConfigDict(
+        env_prefix="CREDITS_", env_ignore_empty=True, frozen=True, populate_by_name=True
+    )
 
     url: SecretStr = Field(description="The store, such as redis://host:6379. May hold a password.")
     jobs_url: SecretStr | None = Field(

@@ -1,5 +1,6 @@
 """The jobs as arq's worker knows them: its functions, its schedule, and how it is set up."""
 
+import asyncio
 from datetime import UTC
 from typing import Any
 
@@ -28,9 +29,12 @@ _CONTEXT = "jobs"
 _SWEEP = "sweep"
 
 
-async def _act(ctx: dict[Any, Any], ref: str) -> None:
-    """Deal with the event of the inbox at `ref`."""
-    await act(ctx[_CONTEXT], ref)
+async def _act(ctx: dict[Any, Any], *refs: str) -> None:
+    """Deal with the events of the inbox at `refs`, beside each other."""
+    outcomes = await asyncio.gather(*(act(ctx[_CONTEXT], ref) for ref in refs), return_exceptions=True)
+    for failed in (outcome for outcome in outcomes if isinstance(outcome, BaseException)):
+        # After the others, whom it does not concern.
+        raise failed
 
 
 async def _settle(ctx: dict[Any, Any], job: str) -> None:
@@ -40,8 +44,10 @@ async def _settle(ctx: dict[Any, Any], job: str) -> None:
 
 
 async def _reconcile_run(ctx: dict[Any, Any], run: str) -> None:
-    """Go on with a reconciliation."""
-    await reconcile(ctx[_CONTEXT], run, trigger="schedule")
+    """Go on with the reconciliation of the present period; no other one can be begun from the queue."""
+    context: JobContext = ctx[_CONTEXT]
+    if run == await due_run(context):
+        await reconcile(context, run, trigger="schedule")
 
 
 async def _sweep(ctx: dict[Any, Any]) -> None:
