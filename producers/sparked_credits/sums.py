@@ -73,11 +73,11 @@ class Sums:
         """Read a checkpoint's fields, in the order of `as_fields`. Raises ValueError if it cannot be one."""
         if None in stored:
             raise ValueError("a field is missing")
-        entry_id, posted, held, lots, state = (value.decode() for value in stored if value is not None)
-        sums = cls(entry_id, int(posted), int(held), lots and lots_text(read_lots(lots)), state)
-        if sums.at < 0 or sums.seq < 1:
+        entry_id, posted, held, lots, state = [(value or b"").decode() for value in stored]
+        at, _, seq = entry_id.partition("-")
+        if int(at) < 0 or int(seq) < 1:
             raise ValueError("the id is not an entry's")
-        return sums
+        return cls(entry_id, int(posted), int(held), lots and lots_text(read_lots(lots)), state)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,13 +11,14 @@ from typing import Any
 
 from sparked_credits.errors import Unavailable, store_errors
 from sparked_credits.keys import Keys
-from sparked_credits.store import COMMAND_TIMEOUT_S, Command, Store, call
+from sparked_credits.store import COMMAND_TIMEOUT_S, Store, call_packed, packed
 from sparked_credits.walking import pipelined, walk_accounts
 
 COLUMNS = {"granted": 1, "charged": -1, "refunded": 1, "expired": -1, "adjusted": 1}
 """A shard's totals, and the sign with which each counts towards the sum of all `posted`."""
 
 _CLOCK_READS = 1000
+_TIME = packed(b"TIME")
 _MOMENTS_MAX = 200
 _WALKS_MAX = 4
 _PAGE = 500
@@ -104,7 +105,7 @@ async def end_tally(store: Store, keys: Keys, tally: Tally) -> tuple[TotalsCheck
     Raises:
         Unavailable: The store did not answer.
     """
-    *written, clock = await _call(store, keys, tally.shard, [*_reads_of_totals(keys, tally.shard), ("TIME",)])
+    *written, clock = await _call(store, keys, tally.shard, [_reads_of_totals(keys, tally.shard), _TIME], 3)
     is_quiet = repr(written) == tally.written
     posted = tally.now if is_quiet else tally.then
     check = TotalsCheck(
@@ -168,7 +169,8 @@ async def _moment(store: Store, keys: Keys, shard: int) -> Moment:
     """
     totals = _reads_of_totals(keys, shard)
     for _ in range(_MOMENTS_MAX):
-        moment = moment_of(await _call(store, keys, shard, [*totals, *[("TIME",)] * _CLOCK_READS, *totals]))
+        reads = [totals, _TIME * _CLOCK_READS, totals]
+        moment = moment_of(await _call(store, keys, shard, reads, _CLOCK_READS + 4))
         if moment:
             return moment
     raise Unavailable(f"shard {shard}: found no moment at which nothing was written: try again later")
@@ -192,24 +194,25 @@ async def _posted_before(
     return (_whole(rows[0][1].get(b"posted")) if rows else 0 for rows in replies)
 
 
-def _reads_of_totals(keys: Keys, shard: int) -> list[Command]:
+def _reads_of_totals(keys: Keys, shard: int) -> bytes:
     # The position too: two adjustments may leave the totals as they were.
-    return [("HGETALL", keys.totals(shard)), ("HGET", keys.meta(shard), "position")]
+    totals, meta = keys.totals(shard).encode(), keys.meta(shard).encode()
+    return packed(b"HGETALL", totals) + packed(b"HGET", meta, b"position")
 
 
-async def _call(store: Store, keys: Keys, shard: int, commands: Sequence[Command]) -> list[Any]:
+async def _call(store: Store, keys: Keys, shard: int, commands: list[bytes], replies: int) -> list[Any]:
     """Replies of the server that holds the shard: on a Cluster, TIME goes anywhere otherwise."""
     with store_errors("reading totals"):
         connection = await store.connection(keys.totals(shard))
         try:
-            replies = await call(connection, commands, COMMAND_TIMEOUT_S)
+            found = await call_packed(connection, commands, replies, COMMAND_TIMEOUT_S)
         finally:
             await connection.disconnect(nowait=True)
-        for reply in replies:
+        for reply in found:
             if isinstance(reply, Exception):
                 await store.refresh()
                 raise reply
-    return replies
+    return found
 
 
 def _ms(time: Sequence[bytes]) -> int:

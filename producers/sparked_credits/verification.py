@@ -1,6 +1,6 @@
 """Whether accounts' cached numbers are what their entries say, and what those sum up to. Reads only."""
 
-from collections.abc import AsyncIterator, Container, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Container, Iterator, Mapping, Sequence
 from itertools import accumulate
 
 from sparked_credits.account_check import (
@@ -16,7 +16,15 @@ from sparked_credits.errors import AccountNotFound, LedgerDamaged, store_errors
 from sparked_credits.intents import checked_name
 from sparked_credits.keys import Keys, shard_of
 from sparked_credits.models import Balance, Verification
-from sparked_credits.store import COMMAND_TIMEOUT_S, Command, Connection, Store, call, call_packed, packed
+from sparked_credits.store import (
+    COMMAND_TIMEOUT_S,
+    Command,
+    Connection,
+    Store,
+    call_packed,
+    packed,
+    packed_for_each,
+)
 from sparked_credits.sums import Chain, Sums
 from sparked_credits.walking import entry_pages, pipelined, walk_accounts
 
@@ -61,7 +69,7 @@ async def verify_all(
 
 async def verify_shard(
     store: Store, keys: Keys, shard: int, *, full: bool = False, after: str = "", page: int = 1000
-) -> AsyncIterator[list[tuple[str, Verification, Sums]]]:
+) -> AsyncGenerator[list[tuple[str, Verification, Sums]], None]:
     """Verify a shard's accounts by name, a page at a time, each with the sums that a checkpoint would hold.
 
     Of an account that is to the letter what its checkpoint says, no entry is read unless `full`.
@@ -174,24 +182,27 @@ async def _unchanged(
 
     An error, or one account that is not as it should be, sends all of them the longer way, which says which it is.
     """
+    names = [user.encode() for user in users]
+    of = {key: key(shard, "").encode() for key in (keys.checkpoint, keys.account, keys.entries, keys.holds)}
     # In this order: a checkpoint written in between would be ahead of the account.
-    reads = packed("HMGET", (keys.checkpoint(shard, user).encode() for user in users), *CHECKPOINT)
-    reads += packed("HMGET", (keys.account(shard, user).encode() for user in users), *ACCOUNT)
+    checkpoints = packed_for_each(b"HMGET", [of[keys.checkpoint] + name for name in names], *CHECKPOINT)
+    accounts = packed_for_each(b"HMGET", [of[keys.account] + name for name in names], *ACCOUNT)
     with store_errors("verifying"):
-        replies = await call_packed(connection, [reads], 2 * len(users), COMMAND_TIMEOUT_S)
+        replies = await call_packed(connection, [checkpoints, accounts], 2 * len(users), COMMAND_TIMEOUT_S)
     found: dict[str, tuple[Verification, Sums]] = {}
-    there, absent = [], [keys.absent(shard)]
-    for user, checkpoint, account in zip(users, replies, replies[len(users) :], strict=False):
+    there, absent = [], [keys.absent(shard).encode()]
+    for number, (checkpoint, account) in enumerate(zip(replies, replies[len(users) :], strict=False)):
         sums = unchanged(checkpoint, account)
         if sums:
             balance = Balance(sums.posted, sums.held)
-            found[user] = Verification(True, balance, balance, 0), sums
-            there.append(keys.entries(shard, user))
-            (there if sums.held else absent).append(keys.holds(shard, user))
+            found[users[number]] = Verification(True, balance, balance, 0), sums
+            there.append(of[keys.entries] + names[number])
+            (there if sums.held else absent).append(of[keys.holds] + names[number])
     if not found:
         return {}
+    exist = [packed(b"EXISTS", *there), packed(b"EXISTS", *absent)]
     with store_errors("verifying"):
-        counts = await call(connection, [("EXISTS", *there), ("EXISTS", *absent)], COMMAND_TIMEOUT_S)
+        counts = await call_packed(connection, exist, 2, COMMAND_TIMEOUT_S)
     return found if counts == [len(there), 0] else {}
 
 

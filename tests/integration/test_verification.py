@@ -227,6 +227,20 @@ async def test_the_sums_of_a_page_are_those_that_a_checkpoint_would_hold(ledger:
         assert (found.valid, found.entries, sums) == (True, 0 if user == "bob" else 4, account().sums())
 
 
+async def test_many_accounts_with_new_entries_come_in_pieces(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verification, "CHANGED_AT_ONCE", 2)
+    names = [f"user-{number}" for number in range(7)]
+    for user in names:
+        await ledger.write_account(user, account())
+    for user in names[:3]:
+        await ledger.write_checkpoint(user, account().sums())
+    pages = [page async for page in verify_shard(ledger.store, ledger.keys, SHARD, page=6)]
+    assert [[user for user, *_ in page] for page in pages] == [names[:5], names[5:6], names[6:]]
+    assert [found.entries for page in pages for _, found, _ in page] == [0, 0, 0, 4, 4, 4, 4]
+
+
 # Rebuilding
 
 
