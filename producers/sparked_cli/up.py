@@ -42,8 +42,10 @@ async def serve(data: Path, *, as_json: bool) -> None:
 async def _serve_all(embedded: EmbeddedStore, data: Path, *, as_json: bool) -> None:
     """The store's supervisor, a worker, the jobs, and the webhooks where a secret for them is set."""
     worker = Worker(embedded.url, witness=data / "witness.json")
-    jobs = read_settings(JobsSettings, embedded.url)
-    webhooks = webhooks_server(read_settings(WebhooksSettings, embedded.url))
+    # The store is one of our own, whatever other one the environment tells of.
+    own = {"namespace": Keys().namespace, "epoch": None}
+    jobs = read_settings(JobsSettings, embedded.url).model_copy(update=own)
+    webhooks = webhooks_server(read_settings(WebhooksSettings, embedded.url).model_copy(update=own))
     stopping = asyncio.Event()
     urls = {"url": embedded.url}
     starting = {"worker", "jobs", *(["webhooks"] if webhooks else [])}

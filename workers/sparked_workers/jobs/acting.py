@@ -13,6 +13,9 @@ from sparked_workers.jobs.training import Unusable
 POISONED = 5
 """How often acting on an event may fail for no known reason, before it is a dead letter."""
 
+_COUNTED_S = 86_400
+"""Failures are forgotten when there was none for so long."""
+
 _NEEDED = {
     "user.created": {"user"},
     "user.updated": {"user"},
@@ -22,7 +25,7 @@ _NEEDED = {
     "training.failed": {"job"},
     "reconcile": set[str](),
 }
-"""What an event of each type must tell."""
+"""What an event of each type must tell, each a text."""
 
 _log = logging.getLogger(__name__)
 
@@ -60,7 +63,7 @@ async def _act(context: JobContext, event: Event) -> bool:
     """Whether it is done, and need not be looked at again."""
     if event.type not in _NEEDED:
         raise Unusable("this version knows no such event: upgrade the jobs, then requeue it")
-    missing = _NEEDED[event.type] - set(event.fields)
+    missing = {name for name in _NEEDED[event.type] if not isinstance(event.fields.get(name), str)}
     if missing:
         raise Unusable(f"it does not tell {' and '.join(sorted(missing))}")
     match event.type:
@@ -91,4 +94,7 @@ async def _bury(context: JobContext, event: Event, reason: str) -> None:
 
 async def _count_failure(context: JobContext, event: Event) -> int:
     with store_errors("counting a failure"):
-        return int(await context.store.command("HINCRBY", context.keys.jobs("failures"), event.ref, 1))
+        failures = context.keys.jobs("failures")
+        times = int(await context.store.command("HINCRBY", failures, event.ref, 1))
+        await context.store.command("EXPIRE", failures, _COUNTED_S)
+    return times

@@ -25,13 +25,18 @@ TIMEOUT_S = 25
 POLL_S = 0.2
 """How often arq looks for jobs; each look costs the store about 20 µs."""
 
+REFS_MAX = 50
+"""Events that one job deals with."""
+
 _CONTEXT = "jobs"
 _SWEEP = "sweep"
 
 
 async def _act(ctx: dict[Any, Any], *refs: str) -> None:
     """Deal with the events of the inbox at `refs`, beside each other."""
-    outcomes = await asyncio.gather(*(act(ctx[_CONTEXT], ref) for ref in refs), return_exceptions=True)
+    # More than webhooks put into one job are left to the sweep.
+    asked = refs[:REFS_MAX]
+    outcomes = await asyncio.gather(*(act(ctx[_CONTEXT], ref) for ref in asked), return_exceptions=True)
     for failed in (outcome for outcome in outcomes if isinstance(outcome, BaseException)):
         # After the others, whom it does not concern.
         raise failed

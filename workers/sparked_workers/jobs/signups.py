@@ -57,7 +57,8 @@ async def _open(exchange: Exchange, event: Event, amount: int) -> None:
     receipt = await exchange.answer(intent, _ANSWER_S)
     if receipt.status is Status.FOREIGN_EPOCH:
         raise Unavailable("the store is another one since")
-    if not receipt.applied and receipt.status not in _OPENED_BEFORE:
+    is_opening = receipt.status is not Status.IDEMPOTENCY_CONFLICT or receipt.kind == intent.kind
+    if not receipt.applied and not (receipt.status in _OPENED_BEFORE and is_opening):
         raise refusal(receipt)
 
 

@@ -10,9 +10,10 @@ from arq.connections import ArqRedis
 from redis.exceptions import RedisError
 
 from sparked_credits import inbox
-from sparked_credits.errors import Unavailable, describe
+from sparked_credits.errors import Rejected, Unavailable, describe
 from sparked_workers.jobs.context import JobContext
 from sparked_workers.jobs.scheduled import due_run
+from sparked_workers.jobs.trainings import UNPAID_PAGE
 
 ENQUEUED_MAX = 1_000
 """Events that one sweep finds jobs for; the next ones go on behind them."""
@@ -45,11 +46,12 @@ class Sweep:
 
     async def _look_for_events(self) -> None:
         # What has been there since the last sweep has lost its job, or waits for something.
-        idle_since = self._now_ms() - self._every_ms
+        now = self._now_ms()
         found = 0
         async for page in inbox.events(self._context.store, self._context.keys, after=self._inbox_after):
             for event in page:
-                if event.at > idle_since:
+                # One from the future is as old as can be: the store's clock was wrong when it came.
+                if now - self._every_ms < event.at <= now:
                     # The later ones are younger still.
                     self._inbox_after = "-"
                     return
@@ -63,9 +65,14 @@ class Sweep:
     async def _look_for_payable_trainings(self) -> None:
         records = self._context.trainings.records
         jobs = await records.unpaid(self._unpaid_after)
-        self._unpaid_after = self._unpaid_after + len(jobs) if jobs else 0
+        self._unpaid_after = self._unpaid_after + len(jobs) if len(jobs) == UNPAID_PAGE else 0
         for job in jobs:
-            if await self._context.trainings.may_be_paid(job):
+            try:
+                may_be_paid = await self._context.trainings.may_be_paid(job)
+            except (Rejected, ValueError) as error:
+                _log.error("training %s cannot be settled, its record is damaged: %s", job, describe(error))
+                continue
+            if may_be_paid:
                 await self._enqueue("settle", job, job_id=f"settle:{job}")
 
     async def _look_for_a_due_run(self) -> None:

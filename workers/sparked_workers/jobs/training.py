@@ -42,6 +42,9 @@ _ATTEMPTS_AT_ONCE = 4
 _ANOTHER_WAY = {Status.HOLD_NOT_FOUND, Status.HOLD_SETTLED}
 """Refusals after which there is something else to try at once."""
 
+_FOR_A_PERSON = {Status.ACCOUNT_CLOSED, Status.INTENT_FAILED}
+"""Refusals after which nothing more is tried. What failed inside the store may have been taken all the same."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -129,7 +132,9 @@ class TrainingSettlement:
 
     async def _act_on_end(self, training: Training) -> None:
         if training.ended == COMPLETED:
-            await self.settle(training.job)
+            # Unless it is unpaid and there is no more than before: each attempt in vain would be told anew.
+            if await self.may_be_paid(training.job):
+                await self.settle(training.job)
         elif training.ended == FAILED:
             await self._void(training)
 
@@ -152,20 +157,24 @@ class TrainingSettlement:
             Unavailable: Something did not answer: again, later.
         """
         training = await self.records.read(job)
-        if training.ended != COMPLETED or training.state in FINAL:
+        if training.ended != COMPLETED:
             return None
+        if training.state in FINAL:
+            # The job that settled it may have died before it was done, or another one noted it as unpaid meanwhile.
+            return await self._forget_unpaid(training)
         training = await self._priced(training)
         receipts = await self._receipts(training)
         for _ in range(_ATTEMPTS_AT_ONCE):
             rest = training.cost - _taken(receipts)
             hold = await self._hold(training.user, job)
             if hold and _was_captured_by_another(hold, job):
-                return await self._close(training, receipts, paid=hold.captured, reason="captured by its app")
+                paid = _taken(receipts) + hold.captured
+                return await self._close(training, receipts, paid=paid, reason="captured by its app")
             if rest <= 0:
                 if training.cost == 0:
                     await self._void(training)
                 return await self._close(training, receipts, paid=_taken(receipts))
-            intent = await self._next(training, rest, hold, f"train:{job}:{len(receipts) + 1}")
+            intent = await self._next(training, rest, hold, len(receipts) + 1)
             if intent is None:
                 break
             receipts.append(await self._attempt(intent))
@@ -175,7 +184,9 @@ class TrainingSettlement:
         return None
 
     async def _priced(self, training: Training) -> Training:
-        """Its cost, told once, so that each attempt is about the same."""
+        """Its cost, told once, so that each attempt is about the same, whatever the book says by then."""
+        if training.cost:
+            return training
         hours = Decimal(training.gpu_hours)
         try:
             cost = self._prices.cost(self._rules.price, hours) if hours else 0
@@ -187,15 +198,17 @@ class TrainingSettlement:
         """What became of the attempts until now."""
         receipts: list[Receipt] = []
         while True:
-            key = f"train:{training.job}:{len(receipts) + 1}"
-            receipt = await self._exchange.stored_receipt(training.user, key)
+            receipt = await self._receipt(training, len(receipts) + 1)
             if receipt is None:
                 return receipts
             receipts.append(receipt)
 
-    async def _next(self, training: Training, rest: int, hold: Hold | None, key: str) -> Intent | None:
+    async def _receipt(self, training: Training, attempt: int) -> Receipt | None:
+        return await self._exchange.stored_receipt(training.user, f"train:{training.job}:{attempt}")
+
+    async def _next(self, training: Training, rest: int, hold: Hold | None, attempt: int) -> Intent | None:
         """What to try for `rest` credits; None if the policy has nothing more to try."""
-        policy = self._rules.policy
+        policy, key = self._rules.policy, f"train:{training.job}:{attempt}"
         available = 0 if policy is TrainingPolicy.PAUSE else await self._available(training.user)
         if hold and hold.state is HoldState.OPEN:
             excess = rest - hold.amount
@@ -219,7 +232,7 @@ class TrainingSettlement:
         if amount <= 0:
             return None
         if policy is TrainingPolicy.OVERDRAW:
-            await self._allow_debt(training)
+            await self._allow_debt(training, attempt)
         return PostChargeIntent.checked(
             user=training.user, amount=amount, action=ACTION, key=key, metadata=self._metadata(training)
         )
@@ -235,14 +248,15 @@ class TrainingSettlement:
             raise refusal(receipt)
         return receipt
 
-    async def _allow_debt(self, training: Training) -> None:
+    async def _allow_debt(self, training: Training, attempt: int) -> None:
         account = await self._account(training.user)
         if account and account.debt < self._rules.debt:
             await self._exchange.answer(
                 DebtIntent.checked(
                     user=training.user,
                     amount=self._rules.debt,
-                    key=f"train:{training.job}:debt",
+                    # Of this attempt, for the setting may be another one by the next, and so may the account's debt.
+                    key=f"train:{training.job}:debt-{attempt}",
                     metadata=self._metadata(training),
                 ),
                 _ANSWER_S,
@@ -259,27 +273,32 @@ class TrainingSettlement:
         reason: str = "",
         state: TrainingState = TrainingState.PAID,
     ) -> None:
-        """The record is written last: until it is, all of this is done again."""
-        if await self.records.is_unpaid(training.job) and not await self.records.note_settled(training):
-            await self._unblock(training)
+        """Until its record is written, and it is no longer among the unpaid ones, all of this is done again."""
         what = "training.paid" if state is TrainingState.PAID else "charge.unpaid"
         await self._announce(what, training, {"paid": paid, "reason": reason}, attempt=len(receipts))
         await self.records.note(
             training.job, state=state, paid=paid, attempts=len(receipts), required=0, reason=reason
         )
+        await self._forget_unpaid(training)
+
+    async def _forget_unpaid(self, training: Training) -> None:
+        if not await self.records.is_unpaid(training.job):
+            return
+        if not await self.records.note_settled(training):
+            await self._unblock(training)
         await self.records.forget_unpaid(training)
 
     async def _leave_unpaid(self, training: Training, receipts: list[Receipt]) -> None:
         refused = receipts[-1] if receipts and not receipts[-1].applied else None
-        status = refused.status if refused else Status.INSUFFICIENT_CREDITS
+        status = refused.status if refused else await self._why_nothing_is_there(training)
         paid = _taken(receipts)
-        if status is Status.ACCOUNT_CLOSED:
+        if status in _FOR_A_PERSON:
             return await self._close(
                 training, receipts, paid=paid, reason=status, state=TrainingState.UNCOLLECTIBLE
             )
         is_short = status is Status.INSUFFICIENT_CREDITS
         required = refused.required if refused and is_short else training.cost - paid
-        told = {
+        told: dict[str, str | int] = {
             "required": required,
             "available": refused.available if refused else 0,
             "paid": paid,
@@ -300,7 +319,14 @@ class TrainingSettlement:
             required=required,
             reason=status,
         )
+        # Once more, for another job may have been paid, and forgotten it, since the first time.
+        await self.records.note_unpaid(training, int(self._exchange.now_ms()))
         return None
+
+    async def _why_nothing_is_there(self, training: Training) -> Status:
+        account = await self._account(training.user)
+        is_closed = account is not None and account.state is AccountState.CLOSED
+        return Status.ACCOUNT_CLOSED if is_closed else Status.INSUFFICIENT_CREDITS
 
     async def _unblock(self, training: Training) -> None:
         account = await self._account(training.user)
@@ -343,18 +369,33 @@ class TrainingSettlement:
     # Unpaid ones
 
     async def may_be_paid(self, job: str) -> bool:
-        """Whether there is enough now to try an unpaid training again. Raises `Unavailable`."""
+        """Whether to try: it was not left unpaid, or there is enough now, or its record is behind.
+
+        Raises:
+            Unavailable: The store did not answer.
+        """
         training = await self.records.read(job)
-        account = await self._account(training.user) if training.state is TrainingState.UNPAID else None
-        if account is None:
-            # One that was not left unpaid after all is to be finished.
-            return training.state is not TrainingState.UNPAID
-        if account.state is not AccountState.OPEN:
-            return account.state is AccountState.CLOSED
-        if self._rules.policy is TrainingPolicy.PARTIAL:
-            return account.balance.available > 0
-        debt = self._rules.debt if self._rules.policy is TrainingPolicy.OVERDRAW else 0
-        return account.balance.available + max(account.debt, debt) >= training.required
+        if training.state is not TrainingState.UNPAID:
+            return True
+        hold = await self._hold(training.user, job)
+        is_paid_by_app = hold is not None and _was_captured_by_another(hold, job)
+        if is_paid_by_app or await self._receipt(training, training.attempts + 1):
+            return True
+        account = await self._account(training.user)
+        if account is None or account.state is not AccountState.OPEN:
+            return account is not None and account.state is AccountState.CLOSED
+        held = hold.amount if hold and hold.state is HoldState.OPEN else 0
+        required = training.cost - training.paid - held
+        debt = account.debt
+        match self._rules.policy:
+            case TrainingPolicy.PARTIAL:
+                return held > 0 or account.balance.available > 0
+            case TrainingPolicy.OVERDRAW:
+                debt = max(debt, self._rules.debt)
+            case _ if held:
+                # Only post-charges may go below zero.
+                debt = 0
+        return required <= 0 or account.balance.available + debt >= required
 
     # Reading
 
@@ -396,5 +437,7 @@ def _number(text: str) -> int | float:
     try:
         number = Decimal(text)
     except ArithmeticError:
+        return 0
+    if not number.is_finite():
         return 0
     return int(number) if number == number.to_integral_value() else float(number)

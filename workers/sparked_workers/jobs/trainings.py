@@ -16,7 +16,7 @@ from sparked_credits.store import Store
 COMPLETED = "completed"
 FAILED = "failed"
 
-_PAGE = 500
+UNPAID_PAGE = 500
 
 
 class TrainingState(StrEnum):
@@ -28,7 +28,7 @@ class TrainingState(StrEnum):
     UNPAID = "unpaid"
     """Too little was available; it is tried again once there is more."""
     UNCOLLECTIBLE = "uncollectible"
-    """Its account is closed."""
+    """Its account is closed; or taking it failed inside the store, so that a person has to see what was taken."""
 
 
 FINAL = (TrainingState.PAID, TrainingState.UNCOLLECTIBLE)
@@ -53,7 +53,7 @@ class Training:
     """Credits taken until now."""
     attempts: int = 0
     required: int = 0
-    """Of an unpaid one: what has to be available before it is tried again."""
+    """Of an unpaid one: what was not there."""
     reason: str = ""
     """Of an unpaid or uncollectible one: the status that refused it."""
 
@@ -139,7 +139,7 @@ class Trainings:
     async def unpaid(self, after: int = 0) -> list[str]:
         """Up to 500 unpaid jobs, the longest unpaid first, without the first `after` of them. Raises `Unavailable`."""
         with store_errors("reading unpaid trainings"):
-            jobs = await self._store.command("ZRANGE", self._unpaid(), after, after + _PAGE - 1)
+            jobs = await self._store.command("ZRANGE", self._unpaid(), after, after + UNPAID_PAGE - 1)
         return [job.decode() for job in jobs]
 
     def _key(self, job: str) -> str:
