@@ -18,7 +18,7 @@ from sparked_cli.options import Command
 from sparked_cli.output import REFUSED, say
 from sparked_cli.serving import read_settings
 from sparked_cli.tables import plain
-from sparked_credits import CreditsError, PriceBook, StoreRefused, Unavailable
+from sparked_credits import CreditsError, StoreRefused, Unavailable
 from sparked_credits.identity import identify
 from sparked_credits.keys import Keys
 from sparked_credits.store import Store
@@ -123,15 +123,11 @@ def _worker_settings(url: str) -> str:
 
 
 def _jobs_settings(url: str) -> str:
-    from sparked_workers.outgoing.endpoints import check_endpoints
-    from sparked_workers.queues import queue_settings
+    from sparked_workers.jobs_settings import check_jobs_settings
     from sparked_workers.settings import JobsSettings
 
     settings = read_settings(JobsSettings, url)
-    queue_settings((settings.jobs_url or settings.url).get_secret_value())
-    prices = PriceBook.load(settings.prices) if settings.prices else PriceBook.default()
-    prices.cost(settings.training_price, 1)
-    check_endpoints(settings.event_endpoints, private_addresses=settings.event_private_addresses)
+    check_jobs_settings(settings)
     if settings.clerk_secret_key:
         return "right"
     return "right; without CLERK_SECRET_KEY, users are not compared with Clerk's"

@@ -188,7 +188,7 @@ def run_table(run: "Run") -> Group:
         ("Errors", report.errors),
         (
             "Loose ends",
-            [f"{each.count} {each.what}, since {clock(each.oldest_at)}" for each in report.loose_ends],
+            [f"{each.what}: {each.count}, since {clock(each.oldest_at)}" for each in report.loose_ends],
         ),
     ):
         if lines:

@@ -21,16 +21,25 @@ if TYPE_CHECKING:
 
 Settings = TypeVar("Settings", bound="BaseSettings")
 
+_OURS = ("sparked_cli", "sparked_clerk", "sparked_credits", "sparked_webhooks", "sparked_workers")
+
 commands = typer.Typer()
 command = partial(commands.command, cls=Command, rich_help_panel="Run")
 
 
 def log_to_stderr() -> None:
-    """Have this process tell what happens; a person's terminal gets it in colour."""
+    """Have this process tell what happens; a person's terminal gets it in colour.
+
+    Of others' libraries only warnings: arq tells of each sweep, every few seconds, and httpx of each URL.
+    """
     from rich.logging import RichHandler
 
     handler = RichHandler(console=err) if sys.stderr.isatty() else logging.StreamHandler()
-    logging.basicConfig(level=logging.INFO, handlers=[handler], format="%(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(
+        level=logging.WARNING, handlers=[handler], format="%(levelname)s %(name)s: %(message)s"
+    )
+    for package in _OURS:
+        logging.getLogger(package).setLevel(logging.INFO)
 
 
 def stop_on_signals(stop: Callable[[], None]) -> None:
@@ -47,9 +56,10 @@ def up(
     ] = Path(".credits"),
     as_json: AsJson = False,
 ) -> None:
-    """Start a store and a worker here, until Ctrl-C.
+    """Start a store, a worker, the jobs and the webhooks here, until Ctrl-C.
 
-    Prints the URL to connect to. The data are kept in a folder between runs.
+    Prints the URL to connect to. The webhooks are started if one of their secrets is set. The data are kept in a folder
+    between runs.
     """
     from sparked_cli.up import serve
 

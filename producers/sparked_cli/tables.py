@@ -85,7 +85,8 @@ def account_table(account: Account) -> Table:
     table.add_row("thresholds", ", ".join(str(each) for each in account.thresholds) or "none")
     for limit in account.limits:
         of = "" if limit.action is None else f" for {limit.action}"
-        table.add_row("limit", plain(f"{limit.amount} a {limit.window}{of}, {limit.spent} spent"))
+        within = "for ever" if limit.window == "ever" else f"a {limit.window}"
+        table.add_row("limit", plain(f"{limit.amount} {within}{of}, {limit.spent} spent"))
     return table
 
 

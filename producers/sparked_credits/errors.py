@@ -32,7 +32,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from redis.exceptions import RedisError
+from redis.exceptions import NoPermissionError, RedisError
 
 from sparked_credits.models import Receipt, Status
 
@@ -270,6 +270,8 @@ def store_errors(doing: str) -> Iterator[None]:
     """Turn what the store's client raises into `Unavailable`; `doing` says what was under way."""
     try:
         yield
+    except NoPermissionError as error:
+        raise Unavailable(f"{doing}: the store's user may not do that ({describe(error)})") from error
     except (RedisError, OSError, TimeoutError) as error:
         raise Unavailable(f"{doing}: the store did not answer ({describe(error)})") from error
 

@@ -97,7 +97,7 @@ DENIED = {
         *NOBODY,
         *NOT_ARQ,
         "SUBSCRIBE ns:replies:1",
-        "XADD ns:{jobs}:dead * v 1",
+        "XADD ns:{jobs}:outbox * v 1",
         "HSET ns:{jobs}:cursors a 1",
     ),
     User.JOBS: (

@@ -73,6 +73,20 @@ async def test_a_job_that_arq_would_choke_on_ends_nobody_else(system: System, ch
     assert (receipt["status"], receipt["available"]) == ("applied", 90)
 
 
+async def test_places_in_the_queue_that_arq_would_choke_on_end_nobody(system: System) -> None:
+    await opened(system)
+    places = {b"\xff": 1.0, b"before-all-time": float("-inf"), b"never": 0.0}
+    async with charging(system) as pool:
+        await pool.zadd(pool.default_queue_name, places)
+        receipt = await result(await pool.enqueue_job("charge", "ada", 10, action="chat", key="k1"))
+
+        async def is_empty() -> bool:
+            return not await pool.exists(pool.default_queue_name)
+
+        await wait_until(is_empty)
+    assert receipt["status"] == "applied"
+
+
 async def test_an_unknown_function_is_told_by_its_name(system: System) -> None:
     async with charging(system) as pool:
         job = await pool.enqueue_job("open_account", "eve", 1_000_000, key="k1")

@@ -147,6 +147,20 @@ async def test_a_jammed_inbox_takes_events_in_again(idle: System) -> None:
     assert await idle.store.command("XLEN", idle.keys.inbox()) == 3
 
 
+async def test_jammed_dead_letters_of_events_are_taken_again(idle: System) -> None:
+    """Without them, an event that nothing can be made of would stay in the inbox for ever."""
+    letters = idle.keys.inbox_dead()
+    async with Store(idle.url_of(User.WEBHOOKS)) as webhooks:
+        await inbox.bury(webhooks, idle.keys, EVENT, "for a test")
+        await jam(idle, User.WEBHOOKS, letters)
+        with pytest.raises(Unavailable):
+            await inbox.bury(webhooks, idle.keys, EVENT, "for a test")
+        assert await found(idle) == {letters: Verdict.FAIL}
+        assert len(await repaired(idle)) == 1
+        await inbox.bury(webhooks, idle.keys, EVENT, "for a test")
+    assert await idle.store.command("XLEN", letters) == 3
+
+
 async def test_more_than_one_call_can_move_is_left_to_a_worker(
     idle: System, monkeypatch: pytest.MonkeyPatch
 ) -> None:

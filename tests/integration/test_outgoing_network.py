@@ -3,10 +3,13 @@
 import asyncio
 import logging
 import socket
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
@@ -15,10 +18,12 @@ from starlette.responses import RedirectResponse, Response
 
 from sparked_workers.outgoing import sending
 from sparked_workers.outgoing.deliveries import Claim
+from sparked_workers.outgoing.delivering import SENDS_AT_ONCE
 from sparked_workers.outgoing.sending import Outcome, Sender
 from sparked_workers.settings import Endpoint
 from tests.certificates import Authority
 from tests.receiver import SECRET, Receiver, serving
+from tests.waiting import wait_until
 
 
 async def attempt(url: str, sender: Sender) -> Outcome:
@@ -222,6 +227,33 @@ async def test_a_name_that_leads_nowhere_is_a_failure(host: str) -> None:
         outcome = await attempt(f"https://{host}/", sender)
     assert not outcome.delivered
     assert outcome.said.startswith(("no answer: ", "not sent: "))
+
+
+async def test_names_that_nobody_answers_for_hold_up_no_other_endpoint(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    resolve, asked, answer = socket.getaddrinfo, threading.Event(), threading.Event()
+
+    def slow_for_one(host: str, *arguments: Any, **named: Any) -> Any:
+        if host == "hangs.example":
+            asked.set()
+            answer.wait(30)
+            raise OSError("no answer")
+        return resolve(host, *arguments, **named)
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow_for_one)
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(2))
+    async with serving() as receiver, Sender(private_addresses=True) as sender:
+        hanging = [
+            asyncio.create_task(attempt("http://hangs.example/", sender)) for _ in range(SENDS_AT_ONCE)
+        ]
+        await wait_until(asked.is_set)
+        try:
+            async with asyncio.timeout(5):
+                assert (await attempt(named(receiver, "localhost"), sender)).delivered
+        finally:
+            answer.set()
+        assert {(await each).said for each in hanging} == {"no answer: no answer"}
 
 
 async def test_an_ipv6_address_can_be_named() -> None:

@@ -56,6 +56,21 @@ async def test_ready_with_a_store_and_a_worker(idle: System, tmp_path: Path) -> 
         assert set(await not_ready(client)) == {"worker"}
 
 
+@pytest.mark.parametrize("url", ["valkey"], indirect=True)
+async def test_strangers_cannot_use_up_the_connections_of_the_store(idle: System) -> None:
+    async def connections() -> int:
+        return int((await idle.store.command("INFO", "clients"))["connected_clients"])
+
+    async with serving(idle) as client:
+        await not_ready(client)
+        before = await connections()
+        answers = await asyncio.gather(
+            *(client.get(path) for path in ("/readyz", "/metrics") for _ in range(100))
+        )
+        assert [answer.status_code for answer in answers] == [503] * 100 + [200] * 100
+        assert await connections() <= before + 2
+
+
 async def test_not_ready_while_the_store_takes_no_events(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -254,24 +254,66 @@ async def test_a_body_over_256_kib_is_refused_declared_or_not(idle: System) -> N
 
 
 async def test_more_at_once_than_there_are_places_for_is_answered_503(idle: System) -> None:
+    async with serving(idle) as client:
+        assert (await send(client, CREATED)).status_code == 200
+        await idle.store.command("CLIENT", "PAUSE", 60_000, "WRITE")
+        try:
+            sending = [asyncio.create_task(send(client, CREATED)) for _ in range(intake.PLACES + 1)]
+            answered, stuck = await asyncio.wait(sending, return_when=asyncio.FIRST_COMPLETED)
+            (refused,) = [task.result() for task in answered]
+            assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
+            assert (await client.get("/healthz")).status_code == 200
+        finally:
+            await idle.store.command("CLIENT", "UNPAUSE")
+        assert {(await one).status_code for one in stuck} == {200}
+        assert (await send(client, CREATED)).status_code == 200
+
+
+async def test_slow_senders_keep_nobody_from_being_answered(idle: System) -> None:
     finish = asyncio.Event()
     begun: list[int] = []
 
     async def slow() -> AsyncIterator[bytes]:
         begun.append(1)
+        yield BODY[:1]
+        await finish.wait()
+        yield BODY[1:]
+
+    async with serving(idle) as client:
+        signed = headers(BODY)
+        waiting = [
+            asyncio.create_task(client.post("/webhooks/clerk", content=slow(), headers=signed))
+            for _ in range(intake.PLACES + 1)
+        ]
+        await wait_until(lambda: len(begun) == len(waiting))
+        assert (await send(client, CREATED)).status_code == 200
+        for one in waiting[1:]:
+            one.cancel()
+        finish.set()
+        assert (await waiting[0]).status_code == 200
+
+
+async def test_bodies_that_arrive_take_no_more_memory_together_than_is_stated(
+    idle: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bodies, "ARRIVING_BYTES_MAX", 2 * len(BODY))
+    finish = asyncio.Event()
+    begun: list[int] = []
+
+    async def slow() -> AsyncIterator[bytes]:
         yield BODY
+        begun.append(1)
         await finish.wait()
 
     async with serving(idle) as client:
         signed = headers(BODY)
-        stuck = [
+        slowly = [
             asyncio.create_task(client.post("/webhooks/clerk", content=slow(), headers=signed))
-            for _ in range(intake.PLACES)
+            for _ in range(2)
         ]
-        await wait_until(lambda: len(begun) == intake.PLACES)
+        await wait_until(lambda: len(begun) == 2)
         refused = await send(client, CREATED)
         assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
-        assert (await client.get("/healthz")).status_code == 200
         finish.set()
-        assert {(await one).status_code for one in stuck} == {200}
+        assert {(await one).status_code for one in slowly} == {200}
         assert (await send(client, CREATED)).status_code == 200

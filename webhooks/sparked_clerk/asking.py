@@ -170,6 +170,12 @@ def api_client(api_url: str, secret_key: str) -> httpx.AsyncClient:
     )
 
 
+def check_access(api_url: str, secret_key: str) -> None:
+    """Nothing, if `api_client` would take both. Raises as it does."""
+    _checked_url(api_url)
+    _checked_key(secret_key)
+
+
 def is_confidential(url: str) -> bool:
     """Whether nobody on the way can read or forge what goes to `url` and comes back."""
     try:

@@ -18,7 +18,7 @@ from jwt.algorithms import RSAAlgorithm
 from sparked_clerk.asking import NoAnswer, ask
 
 TTL_S = 300.0
-"""How long a key that Clerk has withdrawn may still be taken."""
+"""How long a list of keys is good. A key that Clerk has withdrawn may be taken for twice as long."""
 
 REFETCH_S = 10.0
 """At least so long between two fetches, however many tokens name keys that nobody has heard of."""
@@ -42,6 +42,7 @@ class SigningKeys:
         self._keys: dict[str, RSAPublicKey] = {}
         self._fetching: asyncio.Task[None] | None = None
         self._fetched_at = 0.0
+        self._listed_at = 0.0
         self.failure = ""
         """Why the last fetch failed; empty if it did not."""
 
@@ -61,11 +62,13 @@ class SigningKeys:
     async def find(self, kid: str | None) -> RSAPublicKey | None:
         """The key of that id, or None if Clerk doesn't list it, or nobody can tell (see `failure`).
 
-        A known key is there at once, whatever has to be fetched anew; an unknown one is waited for, up to 5 s.
+        A known key is there at once, while the list is fetched anew. An unknown one is waited for, up to 5 s; so is a
+        known one after a time in which nobody asked, for it may have been withdrawn.
         """
         known = self._keys.get(kid or "")
         self._fetch_if_due(TTL_S if known and not self.failure else REFETCH_S)
-        if known is None and self._fetching:
+        is_doubtful = self._clock() - self._listed_at >= 2 * TTL_S and not self.failure
+        if (known is None or is_doubtful) and self._fetching:
             # Not awaited itself: a caller that is cancelled must not take the fetch away from the others.
             await asyncio.wait([self._fetching])
             known = self._keys.get(kid or "")
@@ -86,7 +89,7 @@ class SigningKeys:
         keys = _usable(answer.value) if answer.status == 200 else {}
         self.failure = "" if keys else f"status {answer.status}, and no usable key"
         if keys:
-            self._keys = keys
+            self._keys, self._listed_at = keys, self._clock()
 
     async def _stop(self) -> None:
         if self._fetching:

@@ -17,12 +17,13 @@ from starlette.types import ExceptionHandler, Lifespan
 from sparked_credits.errors import StoreRefused, Unavailable, describe
 from sparked_credits.keys import Keys
 from sparked_webhooks import clerk, training
-from sparked_webhooks.bodies import NotJson
+from sparked_webhooks.bodies import RETRY_S, NotJson
 from sparked_webhooks.cron import Bearer, Cron
 from sparked_webhooks.gauges import gauges
 from sparked_webhooks.health import Readiness, alive
-from sparked_webhooks.intake import RETRY_S, Intake, Places
+from sparked_webhooks.intake import Intake, Places
 from sparked_webhooks.metrics import Metrics
+from sparked_webhooks.sharing import Shared
 from sparked_webhooks.signatures import NotAuthentic, Secrets
 from sparked_webhooks.sources import Source
 from sparked_webhooks.stores import Stores
@@ -94,9 +95,10 @@ def create_app(
 
 def _open_routes(stores: Stores, keys: Keys, metrics: Metrics) -> list[Route]:
     """Those that need no secret, and tell none."""
+    of_the_store = Shared(partial(gauges, stores, keys))
 
     async def show_metrics(request: Request) -> Response:
-        text = generate_latest(metrics.registry) + await gauges(stores, keys)
+        text = generate_latest(metrics.registry) + await of_the_store.result()
         return Response(text, media_type=CONTENT_TYPE_LATEST)
 
     return [

@@ -10,6 +10,7 @@ from starlette.responses import JSONResponse, Response
 from sparked_credits.errors import StoreRefused, Unavailable, describe, store_errors
 from sparked_credits.inbox import INBOX_MAX
 from sparked_credits.keys import Keys
+from sparked_webhooks.sharing import Shared
 from sparked_webhooks.stores import Stores
 
 READY_S = 3.0
@@ -29,12 +30,18 @@ class Readiness:
     def __init__(self, stores: Stores, keys: Keys) -> None:
         self._stores = stores
         self._keys = keys
+        self._checked = Shared(self._check)
 
     async def ready(self, request: Request) -> Response:
         """200, or 503, and of each check `ok` or what is wrong, in words.
 
         Whether a jobs process lives is told too, and decides nothing: without one, events wait in the inbox.
         """
+        told = await self._checked.result()
+        ready = all(told[name] == _OK for name in ("store", "inbox", "worker"))
+        return JSONResponse({"ready": ready, "checks": told}, 200 if ready else 503)
+
+    async def _check(self) -> dict[str, str]:
         told = dict.fromkeys(("store", "inbox", "worker", "jobs"), "not checked")
         checks = {"store": self._store, "inbox": self._inbox, "worker": self._worker, "jobs": self._jobs}
         with suppress(TimeoutError):
@@ -47,8 +54,7 @@ class Readiness:
                         told[name] = str(error)
                     except (Unavailable, RedisError, OSError):
                         told[name] = "does not answer"
-        ready = all(told[name] == _OK for name in ("store", "inbox", "worker"))
-        return JSONResponse({"ready": ready, "checks": told}, 200 if ready else 503)
+        return told
 
     async def _store(self) -> str:
         await self._stores.check_identity()

@@ -14,16 +14,13 @@ from starlette.responses import JSONResponse, Response
 from sparked_credits import inbox
 from sparked_credits.inbox import Event
 from sparked_credits.keys import Keys
-from sparked_webhooks.bodies import parse, read_body
+from sparked_webhooks.bodies import RETRY_S, Bodies, parse
 from sparked_webhooks.metrics import Metrics
 from sparked_webhooks.sources import Source, Unusable, Wanted
 from sparked_webhooks.stores import Stores
 
 PLACES = 256
-"""Requests that are worked on at once; each may hold a body, and a connection to the store."""
-
-RETRY_S = 5
-"""When a sender is asked to try again."""
+"""Requests that are worked on at once, once they are whole; each holds a body, and a connection to the store."""
 
 _log = logging.getLogger(__name__)
 
@@ -59,25 +56,30 @@ class Intake:
         self._keys = keys
         self._places = places
         self._metrics = metrics
+        self._bodies = Bodies()
 
     async def take(self, request: Request) -> Response:
         """Answer 200 once the event is where it cannot get lost, or once it is known that nothing is to be done.
 
         A message that is delivered twice is accepted twice; acting on it has one effect.
         """
-        with self._metrics.request(self._source.name), self._places.one():
-            body = await read_body(request)
-            message_id = self._source.secrets.verify(request.scope["headers"], body)
-            said = parse(body)
-            event = Event(self._source.name, message_id, type="", fields={}, sha256=sha256(body).hexdigest())
-            try:
-                wanted = self._read(said)
-            except Unusable as error:
-                return await self._bury(replace(event, type=error.event_type), error.reason)
-            if wanted is None:
-                self._metrics.ignored.labels(self._source.name).inc()
-                return JSONResponse({"status": "ignored"})
-            return await self._accept(replace(event, type=wanted.type, fields=wanted.fields))
+        with self._metrics.request(self._source.name):
+            body = await self._bodies.read(request)
+            with self._places.one():
+                return await self._take(request, body)
+
+    async def _take(self, request: Request, body: bytes) -> Response:
+        message_id = self._source.secrets.verify(request.scope["headers"], body)
+        said = parse(body)
+        event = Event(self._source.name, message_id, type="", fields={}, sha256=sha256(body).hexdigest())
+        try:
+            wanted = self._read(said)
+        except Unusable as error:
+            return await self._bury(replace(event, type=error.event_type), error.reason)
+        if wanted is None:
+            self._metrics.ignored.labels(self._source.name).inc()
+            return JSONResponse({"status": "ignored"})
+        return await self._accept(replace(event, type=wanted.type, fields=wanted.fields))
 
     def _read(self, said: object) -> Wanted | None:
         if not isinstance(said, dict):

@@ -102,5 +102,5 @@ def _client(url: str) -> Any:
         )
     try:
         return Redis.from_url(redis_url(url))
-    except ValueError as error:
+    except (ValueError, StoreRefused) as error:
         raise StoreRefused(f"the URL of arq's queue cannot be used: {describe(error)}") from None

@@ -77,7 +77,11 @@ class Server:
             family = socket.AF_INET6 if ":" in host else socket.AF_INET
             listener = socket.create_server(self._address, family=family, backlog=2048)
         except OSError as error:
-            raise StoreRefused(f"cannot listen at {host}, port {port}: {describe(error)}") from None
+            reason = (error.strerror or describe(error)).partition(" (while")[0]
+            raise StoreRefused(
+                f"cannot listen at {host}, port {port}: {reason}. CREDITS_WEBHOOKS_HOST and CREDITS_WEBHOOKS_PORT "
+                "name another place"
+            ) from None
         # Its connections inherit this. asyncio sets it only on sockets that name their protocol, and without it the
         # head and the body of an answer, being two writes, are 40 ms apart.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -1,6 +1,8 @@
 """What `credits webhooks` takes from its environment. Only entry points read this."""
 
-from pydantic import AliasChoices, Field, SecretStr
+from typing import Any
+
+from pydantic import AliasChoices, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -45,3 +47,11 @@ class WebhooksSettings(BaseSettings):
         validation_alias=_named("CLERK_INSTANCE_ID"),
         description="The only instance of Clerk whose events count; unset: any that is signed with our secret.",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_is_unset(cls, given: dict[str, Any]) -> dict[str, Any]:
+        # But for the secrets of routes: an empty one is a mistake, and is refused.
+        return {
+            name: value for name, value in given.items() if value != "" or name.endswith(("secret", "SECRET"))
+        }

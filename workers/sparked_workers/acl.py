@@ -142,7 +142,8 @@ def _app(ns: str) -> list[str]:
 def _worker(ns: str) -> list[str]:
     return [
         # Its functions and scripts run with these rights too.
-        *(f"~{ns}{{[0-9]*}}:*", f"~{ns}{{jobs}}:inbox*", f"~{ns}workers", f"~{ns}store", *_READ, *_WRITE),
+        *(f"~{ns}{{[0-9]*}}:*", f"~{ns}{{jobs}}:inbox*", f"~{ns}{{jobs}}:dead*"),
+        *(f"~{ns}workers", f"~{ns}store", *_READ, *_WRITE),
         *("+fcall", "+function|load", "+function|list", "+eval", "+evalsha"),
         *(f"&{ns}replies:*", "+publish"),
         "+config|get",

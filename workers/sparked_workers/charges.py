@@ -21,14 +21,14 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from sparked_credits.costs import cost_of
 from sparked_credits.errors import InvalidIntent, Unavailable, refusal, store_errors
 from sparked_credits.exchange import Exchange
-from sparked_credits.intents import SYSTEM, ChargeIntent, checked_name
+from sparked_credits.intents import ChargeIntent
 from sparked_credits.keys import Keys
 from sparked_credits.models import Status
 from sparked_credits.pricing import PriceBook
 from sparked_credits.rates import Quantity
 from sparked_credits.store import Store
 from sparked_workers.queues import connect_queue, dump_job, load_job, queue_settings
-from sparked_workers.settings import refused
+from sparked_workers.settings import check_app, refused
 from sparked_workers.supervision import FINISH_S, KeptOpen
 
 JOB = "charge"
@@ -99,8 +99,7 @@ def __getattr__(name: str) -> Any:
 
 
 def _options(settings: ChargesSettings) -> dict[str, Any]:
-    if checked_name("app", settings.app) == SYSTEM:
-        raise InvalidIntent(f"CREDITS_APP: {SYSTEM!r} is kept for control and jobs; use the app's own name")
+    check_app("CREDITS_APP", settings.app)
     prices = PriceBook.load(settings.prices) if settings.prices else PriceBook.default()
     queue = Keys(settings.namespace).charges_queue(settings.app)
     connection = KeptOpen("asking", partial(_connect, settings, prices))

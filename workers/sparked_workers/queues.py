@@ -4,6 +4,7 @@ By default arq pickles: whoever can write to the store would run code in our wor
 """
 
 import json
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +19,8 @@ from sparked_credits.store import COMMAND_TIMEOUT_S, is_cluster, redis_url
 _TIME_MS_MAX = 253_402_300_799_000
 """The end of the year 9999, beyond which Python has no time."""
 
+_log = logging.getLogger(__name__)
+
 
 def connect_queue(url: str, queue: str) -> ArqRedis:
     """A pool for `Worker(redis_pool=…)` or `enqueue_job`; connects with its first command.
@@ -30,7 +33,31 @@ def connect_queue(url: str, queue: str) -> ArqRedis:
     pool = ConnectionPool.from_url(
         _plain(url), socket_timeout=COMMAND_TIMEOUT_S, socket_connect_timeout=COMMAND_TIMEOUT_S
     )
-    return ArqRedis(pool, job_serializer=dump_job, job_deserializer=json.loads, default_queue_name=queue)
+    return _Queue(pool, job_serializer=dump_job, job_deserializer=json.loads, default_queue_name=queue)
+
+
+class _Queue(ArqRedis):
+    """arq's pool, which does not believe what stands in the queue.
+
+    A name that is no text, or a time without an end, would end the worker, and again each time that it is started.
+    """
+
+    async def zrangebyscore(self, name: Any, *bounds: Any, **options: Any) -> list[bytes]:
+        """What arq looks for jobs by. What nobody can have enqueued by arq is taken out."""
+        found = await super().zrangebyscore(name, *bounds, **{**options, "withscores": True})
+        wrong = [job_id for job_id, due_ms in found if due_ms <= 0 or not _is_text(job_id)]
+        if wrong:
+            _log.warning("took %d jobs out of the queue that no arq has put there", len(wrong))
+            await self.zrem(name, *wrong)
+        return [job_id for job_id, _ in found if job_id not in wrong]
+
+
+def _is_text(name: bytes) -> bool:
+    try:
+        name.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def queue_settings(url: str) -> RedisSettings:
@@ -59,8 +86,8 @@ def _plain(url: str) -> str:
         )
     try:
         parse_url(redis_url(url))
-    except (RedisError, ValueError) as error:
-        raise StoreRefused(f"the queue's URL cannot be used: {describe(error)}") from None
+    except (RedisError, ValueError, StoreRefused) as error:
+        raise StoreRefused(f"the URL of arq's queue cannot be used: {describe(error)}") from None
     return redis_url(url)
 
 

@@ -1,13 +1,27 @@
 """What a worker process takes from its environment. Only entry points read this."""
 
+import json
 from enum import StrEnum
 from pathlib import Path
+from typing import Annotated, Any
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from sparked_credits.errors import StoreRefused
+from sparked_credits.errors import InvalidIntent, StoreRefused
+from sparked_credits.intents import SYSTEM, checked_name
 from sparked_workers.worker import LEASE_MS
+
+_IN_WORDS = {
+    "bool_parsing": "must be true or false",
+    "extra_forbidden": "is not a field of it",
+    "float_parsing": "must be a number",
+    "int_parsing": "must be a whole number",
+    "missing": "is not set",
+    "model_type": "must be an object in braces",
+    "tuple_type": "must be a list in brackets",
+}
+"""What pydantic says of these is for programmers."""
 
 
 class WorkerSettings(BaseSettings):
@@ -39,8 +53,20 @@ def refused(error: ValidationError) -> StoreRefused:
     for each in error.errors(include_input=False):
         name = str(each["loc"][0])
         within = "".join(f"[{part}]" for part in each["loc"][1:])
-        wrong.append(f"{name if name.isupper() else f'CREDITS_{name.upper()}'}{within}: {each['msg']}")
+        said = each["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+        words = _IN_WORDS.get(each["type"], said)
+        wrong.append(f"{name if name.isupper() else f'CREDITS_{name.upper()}'}{within}: {words}")
     return StoreRefused(f"settings: {'; '.join(wrong)}")
+
+
+def check_app(setting: str, app: str) -> None:
+    """Nothing, if `app` may be an app's name; else `InvalidIntent`, which names the setting."""
+    try:
+        checked_name("app", app)
+    except InvalidIntent as error:
+        raise InvalidIntent(f"{setting}: {str(error).removeprefix('app: ')}") from None
+    if app == SYSTEM:
+        raise InvalidIntent(f"{setting}: {SYSTEM!r} is kept for control and jobs; use the app's own name")
 
 
 class TrainingPolicy(StrEnum):
@@ -120,9 +146,27 @@ class JobsSettings(BaseSettings):
         le=1,
         description="Share of the accounts past which a reconciliation neither opens nor repairs, but reports.",
     )
-    event_endpoints: tuple[Endpoint, ...] = Field(
+    event_endpoints: Annotated[tuple[Endpoint, ...], NoDecode] = Field(
         (), description='Where events go: a JSON list of {"url", "secret", "types"}.'
     )
     event_private_addresses: bool = Field(
         False, description="Send events to private addresses too, such as this machine's."
     )
+
+    @field_validator("sweep_s")
+    @classmethod
+    def _divides_a_minute(cls, sweep_s: int) -> int:
+        if 60 % sweep_s:
+            raise ValueError("must divide 60, as 5, 10 and 30 do")
+        return sweep_s
+
+    @field_validator("event_endpoints", mode="before")
+    @classmethod
+    def _from_json(cls, given: Any) -> Any:
+        # Here rather than by pydantic-settings, which has an error of its own for what is no JSON.
+        if not isinstance(given, str):
+            return given
+        try:
+            return json.loads(given)
+        except ValueError:
+            raise ValueError('must be JSON, a list of {"url", "secret", "types"}') from None

@@ -19,7 +19,8 @@ AHEAD_MS = 86_400_000
 """How far ahead of the store's clock an id may be. Clocks are set; and ids follow the highest one for ever."""
 
 MOVED_MAX = 20_000
-"""Entries that one repair moves, in one call of a script: some 20 ms. More than this are for a worker to drain."""
+"""Entries that one repair moves, in one call of a script: some 20 ms, and a second where each is of 4 kB. More than
+this are for a worker to drain."""
 
 _LAST_MS = 2**64 - 1
 
@@ -46,7 +47,7 @@ async def find_jams(store: Store, keys: Keys, shards: int) -> list[Jam]:
     Raises:
         Unavailable: The store did not answer.
     """
-    streams = [keys.inbox()]
+    streams = [keys.inbox(), keys.inbox_dead()]
     for shard in range(shards):
         streams += [keys.intents(shard), keys.control(shard)]
     with store_errors("looking at the queues"):

@@ -13,6 +13,7 @@ from sparked_workers.jobs.acting import act
 from sparked_workers.jobs.context import JobContext, job_context
 from sparked_workers.jobs.scheduled import due_run, reconcile
 from sparked_workers.jobs.sweeping import Sweep
+from sparked_workers.jobs_settings import check_jobs_settings
 from sparked_workers.outgoing.delivering import deliver_due
 from sparked_workers.outgoing.relaying import relay
 from sparked_workers.queues import connect_queue, dump_job, load_job, queue_settings
@@ -79,12 +80,13 @@ def worker_settings(settings: JobsSettings | None = None) -> type:
     """A class such as `arq sparked_workers.jobs.WorkerSettings` expects; settings are those of the environment.
 
     Raises:
-        StoreRefused: A setting is missing or wrong, or the queue's URL can't be used.
+        StoreRefused, InvalidIntent: A setting is missing or can't be used; the message says which.
     """
     try:
         settings = settings or JobsSettings()
     except ValidationError as error:
         raise refused(error) from None
+    check_jobs_settings(settings)
     url = (settings.jobs_url or settings.url).get_secret_value()
     queue = Keys(settings.namespace).jobs_queue()
     kept_open = KeptOpen(_CONTEXT, lambda: job_context(settings))

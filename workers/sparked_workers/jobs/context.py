@@ -12,7 +12,6 @@ from sparked_credits.pricing import PriceBook
 from sparked_credits.reads import Reads
 from sparked_credits.store import Store
 from sparked_workers.jobs.training import TrainingRules, TrainingSettlement
-from sparked_workers.outgoing.endpoints import check_endpoints
 from sparked_workers.outgoing.sending import Sender
 from sparked_workers.settings import JobsSettings
 
@@ -43,12 +42,11 @@ async def job_context(settings: JobsSettings) -> AsyncIterator[JobContext]:
 
     Raises:
         StoreRefused: Empty, foreign, read-only or evicting store; the message says what to do.
-        InvalidIntent: The price book or an endpoint can't be used.
+        InvalidIntent: The price book can't be used.
         Unavailable: The store did not answer.
     """
     prices = PriceBook.load(settings.prices) if settings.prices else PriceBook.default()
     keys = Keys(settings.namespace)
-    check_endpoints(settings.event_endpoints, private_addresses=settings.event_private_addresses)
     async with AsyncExitStack() as stack:
         sender = await stack.enter_async_context(Sender(private_addresses=settings.event_private_addresses))
         store = await stack.enter_async_context(Store(settings.url.get_secret_value()))

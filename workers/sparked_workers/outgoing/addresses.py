@@ -16,6 +16,7 @@ Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 _NOT_PUBLIC_V4 = (
     IPv4Network("192.0.0.0/24"),  # Protocol assignments.
     IPv4Network("192.88.99.0/24"),  # Once relays of 6to4.
+    IPv4Network("168.63.129.16/32"),  # What Azure's own services answer at, for each of its machines.
 )
 _PUBLIC_V6 = IPv6Network("2000::/3")
 _NOT_PUBLIC_V6 = (

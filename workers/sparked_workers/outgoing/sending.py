@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Self
@@ -48,6 +48,7 @@ class Sender:
     def __init__(self, *, private_addresses: bool = False, resolve: Resolve = resolve) -> None:
         self._private_addresses = private_addresses
         self._resolve = resolve
+        self._lookups: dict[tuple[str, int], asyncio.Future[Sequence[str]]] = {}
         # The transport alone: a client would log each URL with its path and query, and heed proxies. Nothing is kept
         # open, for it would be taken for every host of its address, whatever name its certificate was checked by.
         self._transport = httpx.AsyncHTTPTransport(limits=httpx.Limits(max_keepalive_connections=0))
@@ -57,6 +58,8 @@ class Sender:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        for lookup in self._lookups.values():
+            lookup.cancel()
         await self._transport.aclose()
 
     async def send(self, endpoint: Endpoint, claimed: Claim) -> Outcome:
@@ -81,7 +84,7 @@ class Sender:
         """The status that the receiver answers with. Of its body nothing is read."""
         request = httpx.Request("POST", url, headers=headers, content=body)
         host = request.url.raw_host.decode("ascii")
-        addresses = await self._resolve(host, request.url.port or _PORTS[request.url.scheme])
+        addresses = await self._addresses(host, request.url.port or _PORTS[request.url.scheme])
         if not self._private_addresses:
             check_addresses(addresses)
         # The Host header is set; and by this name, not by the address, the certificate is checked.
@@ -98,6 +101,23 @@ class Sender:
             await response.aclose()
             return response.status_code
         raise OSError("the host has no address")
+
+    async def _addresses(self, host: str, port: int) -> Sequence[str]:
+        """The host's addresses, looked up once for all attempts that want them now.
+
+        A lookup keeps a thread busy, however long ago its attempt gave up, and there are few for all endpoints.
+        """
+        lookup = self._lookups.get((host, port))
+        if lookup is None:
+            lookup = asyncio.ensure_future(self._resolve(host, port))
+            self._lookups[host, port] = lookup
+            lookup.add_done_callback(lambda done: self._forget(host, port, done))
+        return await asyncio.shield(lookup)
+
+    def _forget(self, host: str, port: int, lookup: asyncio.Future[Sequence[str]]) -> None:
+        del self._lookups[host, port]
+        # Retrieved, for all who wanted to know it may have given up.
+        _ = lookup.cancelled() or lookup.exception()
 
 
 def _signed(endpoint: Endpoint, claimed: Claim) -> dict[str, str]:
