@@ -158,6 +158,21 @@ async def test_nothing_accepted_is_lost_with_the_queue(system: System) -> None:
     await lost.aclose()
 
 
+async def test_a_job_that_has_expired_leaves_nothing_that_would_keep_the_sweep_from_another(
+    system: System,
+) -> None:
+    queue = connect_queue(system.url, system.keys.jobs_queue())
+    await queue.zadd(system.keys.jobs_queue(), {"inbox:1-1": 1})
+
+    async def is_gone() -> bool:
+        return await queue.zscore(system.keys.jobs_queue(), "inbox:1-1") is None
+
+    async with working(system):
+        await until(is_gone)
+        assert not await queue.exists("arq:result:inbox:1-1")
+    await queue.aclose(close_connection_pool=True)
+
+
 async def test_an_event_of_which_nothing_can_be_made_is_a_dead_letter_and_others_go_on(
     system: System,
 ) -> None:
