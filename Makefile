@@ -13,7 +13,7 @@ help: ## this list
 demo: $(VENV)/.run ## the tour: the whole story on a real store, in under 15 seconds
 	$(BIN)/credits tour
 
-test: $(VENV)/.dev ## all tests, in some ten minutes
+test: $(VENV)/.dev ## all tests, in some ten to fifteen minutes
 	$(BIN)/python -m pytest
 
 chaos: $(VENV)/.dev ## the fault tests, for longer
