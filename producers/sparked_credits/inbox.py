@@ -84,11 +84,6 @@ class Event:
         return {**{name: getattr(self, name) for name in self.__dataclass_fields__}, "at": self.at}
 
 
-def dump_job(job: object) -> bytes:
-    """What arq is to write jobs with, and `json.loads` to read them; by default it would run what it unpickles."""
-    return json.dumps(job).encode()
-
-
 async def accept(store: Store, keys: Keys, event: Event) -> str:
     """Put `event` into the inbox; return its `ref` once the store has it.
 

@@ -11,13 +11,14 @@ from redis import Redis
 from redis.exceptions import NoPermissionError, ResponseError
 
 from sparked_credits import inbox
+from sparked_credits.arq_queue import dump_job
 from sparked_credits.identity import identify
 from sparked_credits.keys import Keys, shard_of
 from sparked_credits.store import Store
 from sparked_workers import accept_loss
 from sparked_workers.acl import User, rules
 from sparked_workers.dead import dead_letters, drop, requeue
-from sparked_workers.queues import connect_queue, dump_job, load_job
+from sparked_workers.queues import connect_queue, load_job
 from sparked_workers.supervision import supervise
 from sparked_workers.witness import Witness
 from tests.access import PASSWORD, url_of

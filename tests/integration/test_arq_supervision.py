@@ -14,11 +14,12 @@ import pytest
 from arq.worker import Worker, func
 
 from sparked_credits import StoreRefused, Unavailable
+from sparked_credits.arq_queue import dump_job
 from sparked_workers import queues
 from sparked_workers.acl import User
 from sparked_workers.charges import charges_worker
 from sparked_workers.embedded import EmbeddedStore
-from sparked_workers.queues import connect_queue, dump_job, load_job
+from sparked_workers.queues import connect_queue, load_job
 from sparked_workers.supervision import KeptOpen, supervise
 from tests.conftest import System
 from tests.integration.arq_apps import app, charging, on_one_server, opened, result, settings, supervised

@@ -11,8 +11,9 @@ from arq import func
 from arq.worker import Worker
 
 from sparked_credits import inbox
+from sparked_credits.arq_queue import dump_job
 from sparked_webhooks import bodies, intake
-from sparked_workers.queues import connect_queue, dump_job, load_job
+from sparked_workers.queues import connect_queue, load_job
 from tests.conftest import System
 from tests.integration.events_in import CREATED, accepted, send, serving, train
 from tests.signature_cases import ACCEPTED, BODY, REFUSED, TRAPS

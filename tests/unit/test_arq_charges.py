@@ -8,9 +8,10 @@ from arq.jobs import DeserializationError, deserialize_job_raw, serialize_result
 from pydantic import SecretStr
 
 from sparked_credits import InvalidIntent, PriceBook, StoreRefused
+from sparked_credits.arq_queue import dump_job
 from sparked_workers import charges
 from sparked_workers.charges import ChargesSettings, charges_worker
-from sparked_workers.queues import dump_job, load_job, queue_settings
+from sparked_workers.queues import load_job, queue_settings
 
 
 @pytest.mark.parametrize(

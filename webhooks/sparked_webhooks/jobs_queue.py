@@ -11,10 +11,10 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from sparked_credits import inbox
-from sparked_credits.errors import StoreRefused, describe
+from sparked_credits.arq_queue import REFS_MAX, dump_job, queue_url
+from sparked_credits.errors import describe
 from sparked_credits.inbox import Event
 from sparked_credits.keys import Keys
-from sparked_credits.store import is_cluster, redis_url
 
 QUEUE_S = 2.0
 """How long it may take for an answer. No sender waits for it."""
@@ -24,14 +24,10 @@ WAITING_MAX = 1000
 
 _JOB_EXPIRES_MS = 3_600_000
 
-_log = logging.getLogger(__name__)
-
-
 GATHER_S = 0.1
 """How long events are gathered for a job; the jobs look for one every 0.2 s."""
 
-GATHERED_MAX = 50
-"""Events of one job."""
+_log = logging.getLogger(__name__)
 
 
 class JobsQueue:
@@ -46,7 +42,7 @@ class JobsQueue:
 
     def __init__(self, url: str, keys: Keys) -> None:
         self._keys = keys
-        self._client = _client(url)
+        self._client: Any = Redis.from_url(queue_url(url))
         self._waiting: list[Event] = []
         self._is_writing = False
 
@@ -82,10 +78,10 @@ class JobsQueue:
     async def _write(self, events: list[Event]) -> None:
         now_ms = time.time_ns() // 1_000_000
         pipeline = self._client.pipeline(transaction=False)
-        for first in range(0, len(events), GATHERED_MAX):
-            gathered = events[first : first + GATHERED_MAX]
+        for first in range(0, len(events), REFS_MAX):
+            gathered = events[first : first + REFS_MAX]
             refs, job_id = tuple(event.ref for event in gathered), gathered[0].job_id
-            job = serialize_job(inbox.JOB, refs, {}, None, now_ms, serializer=inbox.dump_job)
+            job = serialize_job(inbox.JOB, refs, {}, None, now_ms, serializer=dump_job)
             pipeline.psetex(job_key_prefix + job_id, _JOB_EXPIRES_MS, job)
             pipeline.zadd(self._keys.jobs_queue(), {job_id: now_ms})
         try:
@@ -93,14 +89,3 @@ class JobsQueue:
                 await pipeline.execute()
         except (RedisError, OSError, TimeoutError) as error:
             _log.warning("%d events wait for the sweeper, the queue failed: %s", len(events), describe(error))
-
-
-def _client(url: str) -> Any:
-    if is_cluster(url):
-        raise StoreRefused(
-            "arq does not run on a Cluster: have CREDITS_JOBS_URL name a plain server for its queue"
-        )
-    try:
-        return Redis.from_url(redis_url(url))
-    except (ValueError, StoreRefused) as error:
-        raise StoreRefused(f"the URL of arq's queue cannot be used: {describe(error)}") from None

@@ -18,6 +18,7 @@ from arq.worker import Retry, Worker, func
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from sparked_credits.arq_queue import dump_job
 from sparked_credits.costs import cost_of
 from sparked_credits.errors import InvalidIntent, Unavailable, refusal, store_errors
 from sparked_credits.exchange import Exchange
@@ -27,7 +28,7 @@ from sparked_credits.models import Status
 from sparked_credits.pricing import PriceBook
 from sparked_credits.rates import Quantity
 from sparked_credits.store import Store
-from sparked_workers.queues import connect_queue, dump_job, load_job, queue_settings
+from sparked_workers.queues import connect_queue, load_job, queue_settings
 from sparked_workers.settings import check_app, refused
 from sparked_workers.supervision import FINISH_S, KeptOpen
 

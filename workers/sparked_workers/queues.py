@@ -11,10 +11,9 @@ from typing import Any
 from arq.connections import ArqRedis, RedisSettings
 from redis.asyncio import ConnectionPool
 from redis.asyncio.connection import parse_url
-from redis.exceptions import RedisError
 
-from sparked_credits.errors import StoreRefused, describe
-from sparked_credits.store import COMMAND_TIMEOUT_S, is_cluster, redis_url
+from sparked_credits.arq_queue import dump_job, queue_url
+from sparked_credits.store import COMMAND_TIMEOUT_S
 
 _TIME_MS_MAX = 253_402_300_799_000
 """The end of the year 9999, beyond which Python has no time."""
@@ -31,7 +30,7 @@ def connect_queue(url: str, queue: str) -> ArqRedis:
         StoreRefused: `url` names a Cluster, on which arq does not run, or cannot be used at all.
     """
     pool = ConnectionPool.from_url(
-        _plain(url), socket_timeout=COMMAND_TIMEOUT_S, socket_connect_timeout=COMMAND_TIMEOUT_S
+        queue_url(url), socket_timeout=COMMAND_TIMEOUT_S, socket_connect_timeout=COMMAND_TIMEOUT_S
     )
     return _Queue(pool, job_serializer=dump_job, job_deserializer=json.loads, default_queue_name=queue)
 
@@ -66,7 +65,7 @@ def queue_settings(url: str) -> RedisSettings:
     Raises:
         StoreRefused: As for `connect_queue`.
     """
-    parts: Mapping[str, Any] = parse_url(_plain(url))
+    parts: Mapping[str, Any] = parse_url(queue_url(url))
     return RedisSettings(
         host=parts.get("host", "localhost"),
         port=parts.get("port", 6379),
@@ -77,33 +76,6 @@ def queue_settings(url: str) -> RedisSettings:
         ssl=url.startswith(("rediss:", "valkeys:")),
         ssl_ca_certs=parts.get("ssl_ca_certs"),
     )
-
-
-def _plain(url: str) -> str:
-    if is_cluster(url):
-        raise StoreRefused(
-            "arq does not run on a Cluster: have CREDITS_JOBS_URL name a plain server for its queue"
-        )
-    try:
-        parse_url(redis_url(url))
-    except (RedisError, ValueError, StoreRefused) as error:
-        raise StoreRefused(f"the URL of arq's queue cannot be used: {describe(error)}") from None
-    return redis_url(url)
-
-
-def dump_job(job: Mapping[str, Any]) -> bytes:
-    """What arq is to write jobs and results with.
-
-    arq puts exceptions into results. They are told in words, else the caller would only learn that a result could
-    not be written.
-    """
-    return json.dumps(job, allow_nan=False, default=_in_words).encode()
-
-
-def _in_words(value: object) -> dict[str, str]:
-    if isinstance(value, BaseException):
-        return {"status": "failed", "error": type(value).__name__, "message": describe(value)}
-    raise TypeError(f"{type(value).__name__} cannot be written as JSON")
 
 
 def load_job(body: bytes) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from arq import cron, func
 from arq.worker import Worker, create_worker
 from pydantic import ValidationError
 
+from sparked_credits.arq_queue import REFS_MAX, dump_job
 from sparked_credits.keys import Keys
 from sparked_workers.jobs.acting import act
 from sparked_workers.jobs.context import JobContext, job_context
@@ -16,7 +17,7 @@ from sparked_workers.jobs.sweeping import Sweep
 from sparked_workers.jobs_settings import check_jobs_settings
 from sparked_workers.outgoing.delivering import deliver_due
 from sparked_workers.outgoing.relaying import relay
-from sparked_workers.queues import connect_queue, dump_job, load_job, queue_settings
+from sparked_workers.queues import connect_queue, load_job, queue_settings
 from sparked_workers.settings import JobsSettings, refused
 from sparked_workers.supervision import FINISH_S, KeptOpen
 
@@ -25,9 +26,6 @@ TIMEOUT_S = 25
 
 POLL_S = 0.2
 """How often arq looks for jobs; each look costs the store about 20 µs."""
-
-REFS_MAX = 50
-"""Events that one job deals with."""
 
 _CONTEXT = "jobs"
 _SWEEP = "sweep"
