@@ -22,10 +22,12 @@ from sparked_credits.intents import (
     LimitIntent,
     OpenIntent,
     PostChargeIntent,
+    RefundIntent,
     ThresholdsIntent,
     UnfreezeIntent,
     Window,
     checked_name,
+    checked_part,
 )
 from sparked_credits.keys import Keys
 from sparked_credits.lots import Priority
@@ -112,6 +114,7 @@ class Admin(Reads):
         key: str,
         expires_at: datetime | None = None,
         priority: Priority | str = Priority.PAID,
+        metadata: Mapping[str, Any] | None = None,
         timeout: float = 5.0,
     ) -> Receipt:
         """Give `user` `amount` credits, once per `key`. What the account owes is paid first, as its own entry.
@@ -122,6 +125,7 @@ class Admin(Reads):
             key: Idempotency key, such as the payment's id.
             expires_at: Moment, with a time zone, from which what is left of them can't be spent; None: never.
             priority: `promotional` credits are spent before `paid` ones.
+            metadata: Kept with the entry, beside `actor` and `reason`; with them at most 4096 bytes as JSON.
 
         Raises:
             InvalidIntent: An argument is malformed, or `expires_at` has passed. Nothing was written.
@@ -137,7 +141,7 @@ class Admin(Reads):
             key=key,
             priority=checked_choice("priority", Priority, priority),
             expires_at_ms=None if expires_at is None else moment_ms("expires_at", expires_at),
-            metadata=noted(self._actor, checked_reason(reason)),
+            metadata=noted(self._actor, checked_reason(reason), metadata),
         )
         if intent.expires_at_ms is not None and intent.expires_at_ms <= self._exchange.now_ms():
             await self._refuse_expired(intent)
@@ -212,6 +216,43 @@ class Admin(Reads):
             key=key,
             price=cost.price,
             metadata=noted(self._actor, reason, metadata),
+        )
+        return await self._request(intent, timeout)
+
+    async def refund(
+        self,
+        user: str,
+        *,
+        of: str,
+        origin: str,
+        reason: str,
+        key: str,
+        amount: int | None = None,
+        timeout: float = 5.0,
+    ) -> Receipt:
+        """Give back `amount` credits of an app's charge, to the lots that they came from.
+
+        Args:
+            of, amount: As for `Credits.refund`.
+            origin: The app whose charge or capture it is, `system` for a post-charge.
+            reason, key: As for `grant`.
+
+        Raises:
+            InvalidIntent: An argument is malformed. Nothing was written.
+            ChargeNotFound: Nothing was applied under `of`. Stored under the key; no credits moved.
+            RefundExceedsCharge: More than its `refundable`, or nothing is left. Stored; no credits moved.
+            AccountNotFound, AccountClosed, BalanceTooLarge: Stored under the key; no credits moved.
+            IdempotencyConflict: `key` was used with another payload. Nothing was written.
+            Unavailable: No answer came. Ask again with the same `key`.
+        """
+        intent = RefundIntent.checked(
+            user=user,
+            key=key,
+            of=of,
+            of_origin=checked_name("origin", origin),
+            amount=checked_part(amount),
+            keep_expired=self._prices.keep_expired,
+            metadata=noted(self._actor, checked_reason(reason)),
         )
         return await self._request(intent, timeout)
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from sparked_credits.costs import Cost, cost_of, read_quote
+from sparked_credits.costs import charge_intent, cost_of, hold_intent, read_quote
 from sparked_credits.durations import checked_ms, checked_seconds
 from sparked_credits.errors import InvalidIntent
 from sparked_credits.exchange import QUEUE_MAX, Exchange
@@ -15,11 +15,11 @@ from sparked_credits.intents import (
     SYSTEM,
     CaptureIntent,
     ChargeIntent,
-    HoldIntent,
     RefundIntent,
     VoidIntent,
     checked_key,
     checked_name,
+    checked_part,
 )
 from sparked_credits.keys import Keys
 from sparked_credits.models import Hold, Receipt
@@ -131,7 +131,7 @@ class Credits(Reads):
             Unavailable: No answer came. Send again with the same `key`.
         """
         cost = cost_of(self._prices, user, amount, action, price, quantity, quote)
-        intent = _charge(user, key, cost, metadata)
+        intent = charge_intent(user, key, cost, metadata)
         timeout = checked_seconds("timeout", timeout)
         return await self._exchange.ask(intent, timeout, expires=True, latest_ms=cost.latest_ms)
 
@@ -170,7 +170,7 @@ class Credits(Reads):
             key=key,
             of=of,
             of_origin=self._origin(origin),
-            amount=_part(amount),
+            amount=checked_part(amount),
             keep_expired=self._prices.keep_expired,
             metadata=metadata or {},
         )
@@ -210,7 +210,7 @@ class Credits(Reads):
             Unavailable: No answer came. Send again with the same `key`.
         """
         cost = cost_of(self._prices, user, amount, action, price, quantity, quote)
-        intent = _hold(user, key, cost, expires_in, metadata)
+        intent = hold_intent(user, key, cost, expires_in, metadata)
         timeout = checked_seconds("timeout", timeout)
         return await self._exchange.ask(intent, timeout, expires=True, latest_ms=cost.latest_ms)
 
@@ -251,7 +251,7 @@ class Credits(Reads):
             key=key,
             of=hold,
             of_origin=self._origin(origin),
-            amount=_part(amount),
+            amount=checked_part(amount),
             allow_excess=allow_excess,
             metadata=metadata or {},
         )
@@ -321,7 +321,7 @@ class Credits(Reads):
         return charging(
             self._obligations,
             self._exchange,
-            _charge(user, key, cost, metadata),
+            charge_intent(user, key, cost, metadata),
             timeout_s=checked_seconds("timeout", timeout),
             latest_ms=cost.latest_ms,
             keep_expired=self._prices.keep_expired,
@@ -361,7 +361,7 @@ class Credits(Reads):
         return holding(
             self._obligations,
             self._exchange,
-            _hold(user, key, cost, expires_in, metadata),
+            hold_intent(user, key, cost, expires_in, metadata),
             find_hold=partial(self.find_hold, user, key),
             timeout_s=checked_seconds("timeout", timeout),
             latest_ms=cost.latest_ms,
@@ -438,35 +438,3 @@ class Credits(Reads):
 
     def _origin(self, origin: str | None) -> str:
         return self._exchange.origin if origin is None else checked_name("origin", origin)
-
-
-def _charge(user: str, key: str, cost: Cost, metadata: Mapping[str, Any] | None) -> ChargeIntent:
-    return ChargeIntent.checked(
-        user=user,
-        key=key,
-        amount=cost.amount,
-        action=cost.action,
-        price=cost.price,
-        metadata=metadata or {},
-    )
-
-
-def _hold(
-    user: str, key: str, cost: Cost, expires_in: timedelta, metadata: Mapping[str, Any] | None
-) -> HoldIntent:
-    return HoldIntent.checked(
-        user=user,
-        key=key,
-        amount=cost.amount,
-        action=cost.action,
-        price=cost.price,
-        expires_in_ms=checked_ms("expires_in", expires_in, EXPIRES_IN_MS_MAX),
-        metadata=metadata or {},
-    )
-
-
-def _part(amount: int | None) -> int:
-    """An amount of something that has one, where an intent says 0 for all of it."""
-    if type(amount) is int and amount < 1:
-        raise InvalidIntent(f"amount: must be at least 1, or left out for all of it, not {amount!r}")
-    return 0 if amount is None else amount

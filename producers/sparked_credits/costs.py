@@ -1,14 +1,17 @@
-"""What a charge or hold will cost: an amount, a price of the book, or a quote that was made before.
+"""What a charge or hold will cost, and so its intent: by an amount, a price of the book, or a quote made before.
 
 Charging by a quote sends its amount and price with a deadline at its end, so that the price holds although the book
 changes meanwhile, and no longer.
 """
 
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+from typing import Any, NamedTuple
 
 from sparked_credits.accounts import read_limits
+from sparked_credits.durations import checked_ms
 from sparked_credits.errors import AccountNotFound, InvalidIntent
+from sparked_credits.intents import EXPIRES_IN_MS_MAX, ChargeIntent, HoldIntent
 from sparked_credits.keys import Keys
 from sparked_credits.lots import Lot, drawn, read_lots, with_unlisted
 from sparked_credits.models import Price
@@ -67,6 +70,33 @@ def _quoted(user: str, action: str | None, quote: object, others: tuple[object, 
     if quote.user != user:
         raise InvalidIntent("quote: must be used for the user that it was made for")
     return Cost(quote.amount, quote.action if action is None else action, quote.price, quote.valid_until)
+
+
+def charge_intent(user: str, key: str, cost: Cost, metadata: Mapping[str, Any] | None) -> ChargeIntent:
+    """What takes `cost` from `user`, else `InvalidIntent`."""
+    return ChargeIntent.checked(
+        user=user,
+        key=key,
+        amount=cost.amount,
+        action=cost.action,
+        price=cost.price,
+        metadata=metadata or {},
+    )
+
+
+def hold_intent(
+    user: str, key: str, cost: Cost, expires_in: timedelta, metadata: Mapping[str, Any] | None
+) -> HoldIntent:
+    """What sets `cost` aside for so long, else `InvalidIntent`."""
+    return HoldIntent.checked(
+        user=user,
+        key=key,
+        amount=cost.amount,
+        action=cost.action,
+        price=cost.price,
+        expires_in_ms=checked_ms("expires_in", expires_in, EXPIRES_IN_MS_MAX),
+        metadata=metadata or {},
+    )
 
 
 async def read_quote(

@@ -9,8 +9,8 @@ import asyncio
 import json
 import logging
 import math
-from collections.abc import Callable, Coroutine, Iterable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import replace
 from secrets import token_hex
 from typing import Any, Self
@@ -23,7 +23,8 @@ from sparked_credits.identity import Identity, identify
 from sparked_credits.intents import VERSION, Intent
 from sparked_credits.keys import Keys, shard_of
 from sparked_credits.models import Receipt, Status
-from sparked_credits.store import COMMAND_TIMEOUT_S, Command, Connection, Store, call
+from sparked_credits.store import COMMAND_TIMEOUT_S, Command, Store
+from sparked_credits.subscription import messages
 
 QUEUE_MAX = 10_000
 """Soft bound of a shard's queue, in intents: about a second of one worker's work."""
@@ -34,7 +35,6 @@ WAITERS_MAX = 50_000
 _LOOK_EVERY_S = 0.05
 _READ_BACK_EVERY_S = 0.5
 _READ_BACK_MAX = 500
-_KEEPALIVE_S = 5.0
 _RETRY_S = 0.1
 _CLOCK_EVERY_S = 10.0
 
@@ -345,20 +345,24 @@ class Exchange:
     async def _listen(self) -> None:
         while True:
             try:
-                connection = await self.store.connection()
-                try:
-                    await call(
-                        connection, [("SUBSCRIBE", self.keys.replies(self._client))], COMMAND_TIMEOUT_S
-                    )
-                    if self._subscribed.is_set():
-                        await self._reconnected()
-                    self._subscribed.set()
-                    await self._receive(connection)
-                finally:
-                    await connection.disconnect(nowait=True)
+                async with aclosing(messages(self.store, self.keys.replies(self._client))) as received:
+                    await self._receive(received)
             except (RedisError, OSError, TimeoutError) as error:
                 _log.warning("not listening, trying again: %s", describe(error))
                 await asyncio.sleep(_RETRY_S)
+
+    async def _receive(self, received: AsyncIterator[bytes]) -> None:
+        is_listening = False
+        async for message in received:
+            if message:
+                self._deliver(message)
+            elif not is_listening:
+                is_listening = True
+                if self._subscribed.is_set():
+                    await self._reconnected()
+                self._subscribed.set()
+            elif self._refused:
+                raise TimeoutError("another store answered: look whether the right one is back")
 
     async def _reconnected(self) -> None:
         """Messages may have been missed, and the store may be another one."""
@@ -374,22 +378,6 @@ class Exchange:
         for waiter in self._waiters.values():
             if waiter.read_back_at < math.inf:
                 waiter.read_back_at = min(waiter.read_back_at, self._loop.time())
-
-    async def _receive(self, connection: Connection) -> None:
-        silent = False
-        while True:
-            message = await connection.read_response(timeout=_KEEPALIVE_S)
-            if message is not None:
-                silent = False
-                if message[0] == b"message":
-                    self._deliver(message[2])
-            elif silent or self._refused:
-                raise TimeoutError("the store has gone silent")
-            else:
-                silent = True
-                await connection.send_packed_command(
-                    connection.pack_commands([("PING",)]), check_health=False
-                )
 
     def _deliver(self, message: bytes) -> None:
         """Hand each receipt of a worker's message to whoever waits for it; the rest have left."""

@@ -337,6 +337,13 @@ def checked_key(key: object) -> str:
     return _checked(_KEY, "key", key)
 
 
+def checked_part(amount: int | None) -> int:
+    """`amount` as an intent has it that is about an earlier one, where 0 stands for all of it; None is all of it."""
+    if type(amount) is int and amount < 1:
+        raise InvalidIntent(f"amount: must be at least 1, or left out for all of it, not {amount!r}")
+    return 0 if amount is None else amount
+
+
 def _checked(adapter: TypeAdapter[str], what: str, value: object) -> str:
     try:
         return adapter.validate_python(value)

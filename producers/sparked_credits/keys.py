@@ -27,6 +27,14 @@ class Keys:
         """Sorted set: live workers by the store time (ms) at which they are taken for dead."""
         return f"{self.namespace}:workers"
 
+    def applied(self) -> str:
+        """Channel: what became of each intent, from every shard, as it is decided; see `sparked_credits.applied`."""
+        return f"{self.namespace}:applied"
+
+    def api_keys(self) -> str:
+        """Hash: the gateway's API keys, by id; their secrets as hashes only."""
+        return f"{self.namespace}:gateway:keys"
+
     # What webhooks take in and jobs work on: all in one slot, for it is little, and belongs together.
 
     def inbox(self) -> str:

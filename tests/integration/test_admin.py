@@ -11,10 +11,12 @@ from sparked_credits import (
     AccountNotFound,
     Admin,
     Balance,
+    ChargeNotFound,
     InsufficientCredits,
     InvalidIntent,
     LimitExceeded,
     Priority,
+    RefundExceedsCharge,
     Window,
 )
 from sparked_credits.keys import shard_of
@@ -277,3 +279,20 @@ async def test_a_rebuild_lists_open_holds_again_so_that_they_lapse(system: Syste
             return (await app.balance("ada")).held == 30
 
         await wait_until(has_lapsed)
+
+
+async def test_an_admin_gives_back_what_any_app_charged_and_not_more(system: System) -> None:
+    async with system.admin() as admin, system.credits("chat") as chat:
+        await admin.open_account("ada")
+        await chat.charge("ada", 30, action="x", key="c1")
+        part = await admin.refund("ada", of="c1", origin="chat", amount=10, reason="a complaint", key="r1")
+        assert (part.origin, part.posted) == ("system", 80)
+        assert await newest(admin) == ("refund", 10, {"reason": "a complaint", "actor": "test"})
+        await admin.refund("ada", of="c1", origin="chat", reason="all of it", key="r2")
+        assert await admin.balance("ada") == Balance(100, 0)
+        with pytest.raises(RefundExceedsCharge):
+            await admin.refund("ada", of="c1", origin="chat", reason="again", key="r3")
+        with pytest.raises(ChargeNotFound):
+            await admin.refund("ada", of="c1", origin="canvas", reason="of another app", key="r4")
+        with pytest.raises(InvalidIntent, match="reason"):
+            await admin.refund("ada", of="c1", origin="chat", reason=" ", key="r5")

@@ -31,9 +31,11 @@ class User(StrEnum):
     READER = "reader"
     """People and dashboards that only look."""
     ADMIN = "admin"
-    """Admins: append to `control`, read everything, deal with dead letters."""
+    """Admins: append to `control`, read everything, deal with dead letters, make the gateway's API keys."""
     CHARGES = "charges"
     """Apps that enqueue charges by arq, and the queue's side of the worker that takes them from there."""
+    GATEWAY = "gateway"
+    """`credits gateway`: what apps and admins may together, for it does what its callers may; and to listen."""
 
 
 def acl_lines(namespace: str, passwords: Mapping[User, Sequence[str]]) -> list[str]:
@@ -145,7 +147,7 @@ def _worker(ns: str) -> list[str]:
         *(f"~{ns}{{[0-9]*}}:*", f"~{ns}{{jobs}}:inbox*", f"~{ns}{{jobs}}:dead*"),
         *(f"~{ns}workers", f"~{ns}store", *_READ, *_WRITE),
         *("+fcall", "+function|load", "+function|list", "+eval", "+evalsha"),
-        *(f"&{ns}replies:*", "+publish"),
+        *(f"&{ns}replies:*", f"&{ns}applied", "+publish"),
         "+config|get",
         *(f"%R~{ns}{{jobs}}:*", f"%R~{ns}jobs:health-check"),
         *(*_CONNECT, *_WHO),
@@ -181,10 +183,19 @@ def _webhooks(ns: str) -> list[str]:
 
 
 def _reader(ns: str) -> list[str]:
-    return [f"%R~{ns}*", *_READ, *_CONNECT, *_WHO]
+    return [f"%R~{ns}*", *_READ, f"&{ns}applied", "+subscribe", *_CONNECT, *_WHO]
 
 
 def _admin(ns: str) -> list[str]:
+    # Not for the gateway: whoever gets hold of that must not make keys that outlast it.
+    return [*_acts(ns), _selector(f"%W~{ns}gateway:keys", "+hset")]
+
+
+def _gateway(ns: str) -> list[str]:
+    return [*_acts(ns), f"&{ns}applied"]
+
+
+def _acts(ns: str) -> list[str]:
     letters = _selector(*_on("~", [*_shards(ns, "dead"), f"{ns}{{jobs}}:dead"]), "+xdel")
     return [
         *(f"%R~{ns}*", *_READ),
@@ -213,4 +224,5 @@ _RULES: Mapping[User, Callable[[str], list[str]]] = {
     User.READER: _reader,
     User.ADMIN: _admin,
     User.CHARGES: _charges,
+    User.GATEWAY: _gateway,
 }

@@ -11,7 +11,7 @@ import asyncio
 import logging
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,6 +80,35 @@ class Ownership:
     """Loop time at which the next hold or lot of the shard ends."""
 
 
+class Told:
+    """What is to be published of a turn: to each client its answers, and to whoever watches all outcomes."""
+
+    def __init__(self) -> None:
+        self._answers: dict[bytes, list[bytes]] = {}
+        self._outcomes: list[bytes] = []
+
+    def add(self, outcomes: bytes, said: Sequence[bytes]) -> None:
+        """Take in what a call of the script told: outcomes, then clients and their answers by turns."""
+        if outcomes:
+            self._outcomes.append(outcomes)
+        for client, answer in zip(said[::2], said[1::2], strict=True):
+            self._answers.setdefault(client, []).append(answer)
+
+    def messages(self, keys: Keys) -> list[Command]:
+        """One for each client that waits, and one for those who watch, as JSON.
+
+        A client's name becomes part of a channel's, so it is checked here.
+        """
+        messages: list[Command] = [
+            ("PUBLISH", keys.replies(client.decode()), b"[" + b",".join(said) + b"]")
+            for client, said in self._answers.items()
+            if _CLIENT.fullmatch(client)
+        ]
+        if self._outcomes:
+            messages.append(("PUBLISH", keys.applied(), b"[" + b",".join(self._outcomes) + b"]"))
+        return messages
+
+
 class Consumer:
     """Applies what arrives for the shards it is given, until stopped.
 
@@ -138,7 +167,7 @@ class Consumer:
             news: list[Command] = []
             backlog = list(self._owned)
             while not self._stopping and self._owned:
-                await self._lapse(connection)
+                news += await self._lapse(connection)
                 if backlog:
                     news, backlog = await self._apply(connection, news, backlog)
                 else:
@@ -187,7 +216,7 @@ class Consumer:
         owned = [self._owned[shard] for shard in shards if shard in self._owned]
         commands = [self._command(each) for each in owned]
         replies = (await call(connection, [*news, *commands], COMMAND_TIMEOUT_S))[len(news) :]
-        answers: dict[bytes, list[bytes]] = {}
+        told = Told()
         more = []
         is_known = True
         for each, reply in zip(owned, replies, strict=True):
@@ -196,31 +225,30 @@ class Consumer:
                 more.append(each.shard)
                 continue
             if isinstance(reply, Exception):
-                if await self._failed(connection, each, reply, answers):
+                if await self._failed(connection, each, reply, told):
                     more.append(each.shard)
                 continue
             each.alone = max(0, each.alone - 1)
-            if self._take_in(each, reply, answers):
+            if self._take_in(each, reply, told):
                 more.append(each.shard)
         if not is_known:
             await _load(connection)
-        return _messages(self._keys, answers), later + more
+        return told.messages(self._keys), later + more
 
     def _command(self, owned: Ownership) -> Command:
         most = 1 if owned.alone else INTENTS_MAX
         meta = self._keys.meta(owned.shard)
         return LEDGER.call("apply", [meta], self._epoch, owned.fence, most, self._clock_offset_ms)
 
-    def _take_in(self, owned: Ownership, reply: Any, answers: dict[bytes, list[bytes]]) -> bool:
-        position, more, dead, due_ms, *said = reply
+    def _take_in(self, owned: Ownership, reply: Any, told: Told) -> bool:
+        position, more, dead, due_ms, outcomes, *said = reply
         self._learn_due(owned, due_ms)
         if position != owned.position:
             owned.position = position
             self._seen(owned)
         if dead:
             _log.error("shard %d: %d intents could not be read and are dead letters now", owned.shard, dead)
-        for client, answer in zip(said[::2], said[1::2], strict=True):
-            answers.setdefault(client, []).append(answer)
+        told.add(outcomes, said)
         return bool(more)
 
     # What ends by itself
@@ -228,24 +256,31 @@ class Consumer:
     def _learn_due(self, owned: Ownership, due_ms: int) -> None:
         owned.due_at = asyncio.get_running_loop().time() + due_ms / 1000 if due_ms >= 0 else math.inf
 
-    async def _lapse(self, connection: Connection) -> None:
-        """End the holds and lots that are due; accounts beyond the bound of one call wait for the next turn."""
+    async def _lapse(self, connection: Connection) -> list[Command]:
+        """End the holds and lots that are due, and return what to publish.
+
+        Accounts beyond the bound of one call wait for the next turn.
+        """
+        told = Told()
         now = asyncio.get_running_loop().time()
         due = [owned for owned in self._owned.values() if owned.due_at <= now >= owned.not_before]
         if due:
             commands = [self._lapse_command(owned, ACCOUNTS_A_LAPSE) for owned in due]
             for owned, reply in zip(due, await call(connection, commands, COMMAND_TIMEOUT_S), strict=True):
-                await self._lapsed(connection, owned, reply)
+                await self._lapsed(connection, owned, reply, told)
+        return told.messages(self._keys)
 
     def _lapse_command(self, owned: Ownership, accounts: int) -> Command:
         meta = self._keys.meta(owned.shard)
         return LEDGER.call("lapse", [meta], self._epoch, owned.fence, accounts, self._clock_offset_ms)
 
-    async def _lapsed(self, connection: Connection, owned: Ownership, reply: Any) -> None:
+    async def _lapsed(self, connection: Connection, owned: Ownership, reply: Any, told: Told) -> None:
         if LEDGER.is_unknown(reply):
             await _load(connection)
         elif not isinstance(reply, Exception):
-            self._learn_due(owned, reply[0])
+            due_ms, outcomes = reply
+            self._learn_due(owned, due_ms)
+            told.add(outcomes, ())
         elif not self._refused_for_now(owned, reply):
             # One account must not keep those of others from ending: it is passed over, until its next intent.
             _log.critical(
@@ -259,16 +294,14 @@ class Consumer:
 
     # Failing
 
-    async def _failed(
-        self, connection: Connection, owned: Ownership, error: Exception, answers: dict[bytes, list[bytes]]
-    ) -> bool:
+    async def _failed(self, connection: Connection, owned: Ownership, error: Exception, told: Told) -> bool:
         """Deal with a shard whose script call failed; return whether to call it again at once."""
         if self._refused_for_now(owned, error):
             return False
         text = describe(error)
         _log.error("shard %d: applying failed: %s", owned.shard, text)
         if owned.alone:
-            return await self._bury(connection, owned, text, answers)
+            return await self._bury(connection, owned, text, told)
         owned.alone = INTENTS_MAX
         return True
 
@@ -289,9 +322,7 @@ class Consumer:
             return True
         return False
 
-    async def _bury(
-        self, connection: Connection, owned: Ownership, reason: str, answers: dict[bytes, list[bytes]]
-    ) -> bool:
+    async def _bury(self, connection: Connection, owned: Ownership, reason: str, told: Told) -> bool:
         """Remove the intent that failed; False where none did: then it is the shard that does, and is left alone."""
         command = LEDGER.call("bury", [self._keys.meta(owned.shard)], self._epoch, owned.fence, reason[:500])
         (reply,) = await call(connection, [command], COMMAND_TIMEOUT_S)
@@ -300,11 +331,10 @@ class Consumer:
         if not reply:
             owned.not_before = asyncio.get_running_loop().time() + _RETRY_S
             return False
-        frozen, *said = reply
+        frozen, outcomes, *said = reply
         if frozen:
             _log.critical("shard %d: an intent was half written; its account is frozen", owned.shard)
-        for client, answer in zip(said[::2], said[1::2], strict=True):
-            answers.setdefault(client, []).append(answer)
+        told.add(outcomes, said)
         return True
 
 
@@ -313,12 +343,3 @@ async def _load(connection: Connection) -> None:
     (reply,) = await call(connection, [LEDGER.load()], COMMAND_TIMEOUT_S)
     if isinstance(reply, Exception) and not LEDGER.is_loaded(reply):
         raise reply
-
-
-def _messages(keys: Keys, answers: Mapping[bytes, list[bytes]]) -> list[Command]:
-    """One message per waiting client. A client's name becomes part of a channel's, so it is checked here."""
-    return [
-        ("PUBLISH", keys.replies(client.decode()), b"[" + b",".join(said) + b"]")
-        for client, said in answers.items()
-        if _CLIENT.fullmatch(client)
-    ]

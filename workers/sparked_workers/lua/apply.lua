@@ -4,7 +4,8 @@
 -- ARGV[2]  fence of the calling worker
 -- ARGV[3]  intents to decide at most, 1 to 128; 1 after a batch failed, so that `bury` can tell which one it is
 -- ARGV[4]  ms added to the store's clock; 0 but in tests
--- Returns {position, 1 if more is waiting else 0, dead letters, ms until something is due or -1, client, answers, …}
+-- Returns {position, 1 if more is waiting else 0, dead letters, ms until something is due or -1, outcomes,
+-- client, answers, …}
 -- Errors FOREIGN, SUPERSEDED: nothing was written.
 -- account_not_found: receipt.
 -- account_frozen: receipt.
@@ -29,7 +30,7 @@ local function replay(intent, stored)
   if is_same_payload(intent, stored) then
     return answer(intent, 1, stored)
   end
-  answer(intent, 0, (gsub(stored, '"[%l_]+"', '"idempotency_conflict"', 1)))
+  conclude(intent, (gsub(stored, '"[%l_]+"', '"idempotency_conflict"', 1)))
 end
 
 local function refusal(kind, intent, account)
@@ -49,7 +50,7 @@ local function refuse(kind, intent, account, receipt_name, status, details)
   if account and account.reached then
     tell_reached(account, details)
   end
-  answer(intent, 0, receipt)
+  conclude(intent, receipt)
 end
 
 local function apply(kind, intent, account, receipt_name)
@@ -67,12 +68,12 @@ local function apply(kind, intent, account, receipt_name)
   if not kind.leaves_no_receipt then
     call('SET', receipt_name, receipt)
   end
-  answer(intent, 0, receipt)
+  conclude(intent, receipt)
 end
 
 local function decide(intent)
   if intent.epoch ~= ARGV[1] then
-    return answer(intent, 0, refused_json('foreign_epoch', intent))
+    return conclude(intent, refused_json('foreign_epoch', intent))
   end
   local kind = kinds[intent.kind]
   local receipt_name = receipt_key(intent.user, intent.origin, intent.key)
@@ -108,12 +109,15 @@ local function drain(stream, most)
     if alone then deciding[prefix] = { stream, waiting[i][1] } end
     local raw = waiting[i][2][2] or ''
     local intent, reason, unread = parse(raw, stream)
+    arrived = match(waiting[i][1], '^%d+')
     if intent then
       decide(intent)
     else
       dead = dead + 1
       bury(stream, waiting[i][1], raw, reason)
-      answer(unread, 0, '[1,"malformed","unknown",0,"unknown",0,0,0,' .. now_text .. ']')
+      local receipt = '[1,"malformed","unknown",0,"unknown",0,0,0,' .. now_text .. ']'
+      publish('', receipt)
+      answer(unread, 0, receipt)
     end
     -- What was due of their accounts may be far more work than the intents themselves.
     if ended >= ENDED_MAX then
@@ -139,7 +143,7 @@ if decided > 0 then
 end
 
 unfinished[prefix] = nil
-local reply = { position, (more or more_intents) and 1 or 0, dead, ms_until_due() }
+local reply = { position, (more or more_intents) and 1 or 0, dead, ms_until_due(), table.concat(outcomes, ',') }
 for client, said in pairs(answers) do
   reply[#reply + 1] = client
   reply[#reply + 1] = table.concat(said, ',')

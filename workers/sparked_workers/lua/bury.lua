@@ -3,7 +3,7 @@
 -- ARGV[1]  epoch the store must have
 -- ARGV[2]  fence of the calling worker
 -- ARGV[3]  the error, in words
--- Returns {1 if the account was half written and is now frozen else 0, client, answer}, or {} if the intent that
+-- Returns {1 if the account was half written and is now frozen else 0, outcomes, client, answer}, or {} if the intent that
 -- failed is not known (any longer): `apply` is to be called again.
 -- Errors FOREIGN, SUPERSEDED: nothing was written.
 -- intent_failed: dead letter, receipt; the account is frozen if something of the intent was written.
@@ -24,6 +24,7 @@ end
 local raw = found[2][2] or ''
 local intent = parse(raw, stream)
 read_clock(0)
+arrived = match(found[1], '^%d+')
 local receipt_name = intent and receipt_key(intent.user, intent.origin, intent.key)
 -- A receipt that is there was not readable. It stays, for what it is of is done.
 local done = intent and call('EXISTS', receipt_name) == 1
@@ -33,7 +34,7 @@ local frozen = intent and not done and is_half_written(intent)
 bury(stream, found[1], raw, ARGV[3])
 call('HINCRBY', KEYS[1], 'position', 1)
 if not intent then
-  return { 0 }
+  return { 0, '' }
 end
 local receipt = refused_json('intent_failed', intent)
 if not done and not kinds[intent.kind].leaves_no_receipt then
@@ -43,8 +44,8 @@ end
 if frozen and call('HGET', prefix .. 'account:' .. intent.user, 'state') ~= 'closed' then
   call('HSET', prefix .. 'account:' .. intent.user, 'state', 'frozen')
 end
-answer(intent, 0, receipt)
-local reply = { frozen and 1 or 0 }
+conclude(intent, receipt)
+local reply = { frozen and 1 or 0, table.concat(outcomes, ',') }
 for client, said in pairs(answers) do
   reply[#reply + 1] = client
   reply[#reply + 1] = said[1]

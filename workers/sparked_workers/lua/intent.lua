@@ -112,3 +112,11 @@ local function answer(intent, replayed, receipt)
     answers[intent.client] = { said }
   end
 end
+
+-- Answers what was decided just now, and tells whoever watches; checkpoints, which change nothing, are not worth it.
+local function conclude(intent, receipt)
+  if not kinds[intent.kind].leaves_no_receipt then
+    publish(intent.user, receipt)
+  end
+  answer(intent, 0, receipt)
+end

@@ -4,7 +4,7 @@
 -- ARGV[2]  fence of the calling worker
 -- ARGV[3]  accounts to look at, 1 to 128; 0: pass over the first one, on which this script fails
 -- ARGV[4]  ms added to the store's clock; 0 but in tests
--- Returns {ms until something is due or -1}; where one account had much to end, the others are left for the next call.
+-- Returns {ms until something is due or -1, outcomes}; where one account had much to end, the others are left for the next call.
 -- Errors FOREIGN, SUPERSEDED: nothing was written.
 
 local position, not_owner = check_owner(ARGV[1], ARGV[2])
@@ -21,6 +21,8 @@ for _, user in ipairs(due) do
   -- Writes.
   if account and account.due then
     run_timers(account)
+    publish(user, '[1,"applied","lapse",0,"lapse",' .. account.posted_text .. ',' .. account.held_text .. ','
+      .. account.seq_text .. ',' .. now_text .. ']')
   end
   -- Even if nothing was due: a list that is wrong about an account would be met again at once, for ever.
   if account and account.due then
@@ -29,4 +31,4 @@ for _, user in ipairs(due) do
     call('ZREM', prefix .. 'due', user)
   end
 end
-return { ms_until_due() }
+return { ms_until_due(), table.concat(outcomes, ',') }

@@ -31,6 +31,12 @@ local function refused_json(status, intent, account, details)
   return receipt_json(status, intent, account.posted_text, account.held_text, account.seq_text, now_text, details)
 end
 
+-- Adds an outcome to those that the worker publishes: whose, when it arrived, and a receipt (sparked_credits/applied.py).
+local function publish(user, receipt)
+  local name = find(user, '["\\]') and cjson.encode(user) or '"' .. user .. '"'
+  outcomes[#outcomes + 1] = '[' .. name .. ',' .. arrived .. ',' .. receipt .. ']'
+end
+
 -- Reads a stored receipt. Numbers are exact: they are whole, and below 2^53.
 local function read_receipt(text)
   local stored = cjson.decode(text)

@@ -32,6 +32,9 @@ local now, now_text
 -- Answers to those who wait, by client; see intent.lua.
 local answers
 
+-- What became of each intent, for whoever watches, and when the queue took in the one that is being decided.
+local outcomes, arrived
+
 -- By prefix, whether the last `apply` failed; and the stream and id of the intent that it came to, when it was asked for
 -- one or the call before had failed: `bury` finds that one here.
 local unfinished, deciding = {}, {}
@@ -49,7 +52,7 @@ local function begin(keys, arguments)
   end
   KEYS, ARGV = keys, arguments
   prefix = match(KEYS[1], '^(.+:{%d+}:)meta$')
-  answers, ended = {}, 0
+  answers, outcomes, arrived, ended = {}, {}, 'null', 0
 end
 
 local function read_clock(ahead_ms)
