@@ -1,4 +1,4 @@
-# One image for every process of the system: `credits worker`, `credits jobs`, `credits webhooks` and the rest.
+# One image for every process of the system: `credits worker`, `jobs`, `webhooks`, `gateway` and the rest.
 # It has no compiler, no package cache and no server in it, and does not run as root.
 
 FROM python:3.12-slim AS build
@@ -7,9 +7,10 @@ COPY pyproject.toml constraints.txt LICENSE ./
 COPY producers producers
 COPY workers workers
 COPY webhooks webhooks
+COPY examples examples
 RUN python -m venv /opt/credits \
  && /opt/credits/bin/pip install --no-cache-dir --disable-pip-version-check -c constraints.txt \
-      '.[cli,workers,webhooks]' \
+      '.[cli,workers,webhooks,gateway]' \
  && /opt/credits/bin/pip uninstall --yes --quiet pip
 
 FROM python:3.12-slim

@@ -3,15 +3,18 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
-SOURCES := producers workers webhooks tests
+SOURCES := producers workers webhooks examples tests
 
-.PHONY: help demo test chaos bench lint format clean
+.PHONY: help demo apps test chaos bench lint format clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
 demo: $(VENV)/.run ## the tour: the whole story on a real store, in under 15 seconds
 	$(BIN)/credits tour
+
+apps: $(VENV)/.run ## everything at once, with four apps to use in a browser, until Ctrl-C
+	$(BIN)/credits demo
 
 test: $(VENV)/.dev ## all tests, in some ten to fifteen minutes
 	$(BIN)/python -m pytest

@@ -63,17 +63,17 @@ async def _compare(url: str, users: list[str], *, quick: bool, report: Report) -
             mine: list[Row] = []
             theirs: list[Row] = []
             for _ in range(3 if quick else 5):
-                mine.append(await _drive("credits", credits_, callers, 0.8 if quick else 3.0))
-                theirs.append(await _drive("direct", directly, callers, 0.8 if quick else 3.0))
-            rows += [_middle(mine), _middle(theirs)]
+                mine.append(await drive("credits", credits_, callers, 0.8 if quick else 3.0))
+                theirs.append(await drive("direct", directly, callers, 0.8 if quick else 3.0))
+            rows += [middle(mine), middle(theirs)]
     async with through_arq(url, users) as by_arq:
         for callers in CALLERS:
             report(f"{callers} callers through arq")
-            rows.append(await _drive("arq", by_arq, callers, 2.0 if quick else 6.0))
+            rows.append(await drive("arq", by_arq, callers, 2.0 if quick else 6.0))
     return rows
 
 
-async def _drive(way: str, charge: Charge, callers: int, seconds: float) -> Row:
+async def drive(way: str, charge: Charge, callers: int, seconds: float) -> Row:
     """`callers` callers, each with one charge in flight at a time, for `seconds`."""
     waits: list[float] = []
     began = time.perf_counter()
@@ -100,7 +100,7 @@ def _row(way: str, callers: int, per_s: float, waits: list[float]) -> Row:
     }
 
 
-def _middle(rounds: list[Row]) -> Row:
+def middle(rounds: list[Row]) -> Row:
     numbers = {name: median(row[name] for row in rounds) for name in ("per_s", "p50_ms", "p99_ms")}
     return {**rounds[0], **numbers}
 

@@ -1,9 +1,9 @@
-"""Load for the bench of the webhooks: at a rate that does not wait for answers, or as fast as answers come."""
+"""Load over HTTP for benches: at a rate that does not wait for answers, or as fast as answers come."""
 
 import asyncio
+import re
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from typing import Any, Self
 
 ANSWER_S = 15.0
@@ -13,7 +13,7 @@ Row = dict[str, Any]
 Send = Callable[[bytes], Awaitable[bool]]
 """Sends one request; returns whether it was answered as it should be."""
 
-_Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+_LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 
 
 class Http:
@@ -30,32 +30,65 @@ class Http:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for _reader, writer in self._idle:
-            writer.close()
-            with suppress(OSError):
-                await writer.wait_closed()
+        for connection in self._idle:
+            connection.close()
+            await connection.closed.wait()
 
     async def send(self, request: bytes) -> bool:
         """Whether the answer is 200."""
-        reader, writer = self._kept() or await asyncio.open_connection(*self._address)
+        connection = self._kept()
+        if connection is None:
+            loop = asyncio.get_running_loop()
+            _, connection = await loop.create_connection(_Connection, *self._address)
         try:
-            writer.write(request)
-            head = await reader.readuntil(b"\r\n\r\n")
-            length = head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0]
-            await reader.readexactly(int(length))
+            answer = await connection.ask(request)
         except BaseException:
-            writer.close()
+            connection.close()
             raise
-        self._idle.append((reader, writer))
-        return head.startswith(b"HTTP/1.1 200")
+        self._idle.append(connection)
+        return answer.startswith(b"HTTP/1.1 200")
 
-    def _kept(self) -> _Connection | None:
+    def _kept(self) -> "_Connection | None":
         while self._idle:
-            reader, writer = self._idle.pop()
-            if not reader.at_eof():
-                return reader, writer
-            writer.close()
+            connection = self._idle.pop()
+            if not connection.closed.is_set():
+                return connection
         return None
+
+
+class _Connection(asyncio.Protocol):
+    """One request at a time."""
+
+    def __init__(self) -> None:
+        self.closed = asyncio.Event()
+        self._received = b""
+        self._answer: asyncio.Future[bytes] | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def ask(self, request: bytes) -> asyncio.Future[bytes]:
+        self._received = b""
+        self._answer = asyncio.get_running_loop().create_future()
+        self._transport.write(request)
+        return self._answer
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        head, end, body = self._received.partition(b"\r\n\r\n")
+        if end and (length := _LENGTH.search(head)) and len(body) >= int(length[1]):
+            assert self._answer
+            if not self._answer.done():
+                self._answer.set_result(self._received)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.closed.set()
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_exception(ConnectionError("the connection was closed before an answer"))
+
+    def close(self) -> None:
+        self._transport.close()
 
 
 async def open_loop(way: str, send: Send, requests: Sequence[bytes], per_s: float) -> Row:
@@ -106,7 +139,7 @@ async def _answered(send: Send, request: bytes) -> bool:
     try:
         async with asyncio.timeout(ANSWER_S):
             return await send(request)
-    except (OSError, TimeoutError, asyncio.IncompleteReadError):
+    except (OSError, TimeoutError):
         return False
 
 

@@ -10,7 +10,9 @@ from sparked_cli import (
     dead_letters,
     doctor,
     events,
+    gateway,
     ingesting,
+    keys,
     operations,
     pricing,
     reading,
@@ -32,6 +34,7 @@ app = typer.Typer(
 for subject in (
     serving,
     ingesting,
+    gateway,
     spending,
     pricing,
     reading,
@@ -44,6 +47,7 @@ for subject in (
 ):
     app.add_typer(subject.commands)
 app.add_typer(dead_letters.commands, name="dead", rich_help_panel=operations.PANEL)
+app.add_typer(keys.commands, name="keys", rich_help_panel=operations.PANEL)
 app.add_typer(events.commands, name="events", rich_help_panel=operations.PANEL)
 
 

@@ -2,7 +2,7 @@
 
 import json
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
@@ -13,13 +13,22 @@ from sparked_cli.options import Command
 from sparked_cli.output import out, say
 from sparked_cli.tables import clock, grid, plain
 from sparked_credits import InvalidIntent, inbox
+from sparked_credits.dead_letters import (
+    INBOX,
+    DeadLetter,
+    count,
+    dead_events,
+    dead_letters,
+    drop,
+    event_name,
+    find,
+    find_event,
+    requeue,
+)
 from sparked_credits.identity import Identity
 from sparked_credits.inbox import Event
 from sparked_credits.keys import Keys
 from sparked_credits.store import Store
-
-if TYPE_CHECKING:
-    from sparked_workers.dead import DeadLetter
 
 commands = typer.Typer(
     no_args_is_help=True,
@@ -34,9 +43,6 @@ Letter = Annotated[
     ),
 ]
 
-_INBOX = "inbox:"
-"""What the names of events begin with; intents have their shard there."""
-
 
 @command("list")
 @connected
@@ -46,22 +52,14 @@ def list_letters(
 ) -> None:
     """All dead letters, each with its reason: intents that failed, and events that nothing could be made of."""
 
-    async def work(
-        store: Store, keys: Keys, identity: Identity
-    ) -> "tuple[list[DeadLetter], list[Event], int]":
-        from sparked_workers.dead import count, dead_letters
-
+    async def work(store: Store, keys: Keys, identity: Identity) -> tuple[list[DeadLetter], list[Event], int]:
         most = whole_number("limit", limit)
         if most < 1:
             raise InvalidIntent(f"limit: must be at least 1, not {most}")
         found = await dead_letters(store, keys, identity.shards, most=most)
-        events: list[Event] = []
-        async for page in inbox.events(store, keys, dead=True):
-            events += page
-            if len(events) >= most:
-                break
+        events = await dead_events(store, keys, most=most)
         total = await count(store, keys, identity.shards) + await inbox.count(store, keys, dead=True)
-        return found, events[:most], total
+        return found, events, total
 
     found, events, total = to.with_store(work)
     machine = {
@@ -75,7 +73,7 @@ def list_letters(
         out.print(f"{total - shown} more: --limit {total}")
 
 
-def _letters_table(letters: "list[DeadLetter]", events: list[Event]) -> Table:
+def _letters_table(letters: list[DeadLetter], events: list[Event]) -> Table:
     table = grid("Dead letters", "letter", "time", "from", "kind", "user", "key", "reason")
     for letter in letters:
         intent = letter.intent or {}
@@ -83,22 +81,20 @@ def _letters_table(letters: "list[DeadLetter]", events: list[Event]) -> Table:
         table.add_row(letter.name, clock(letter.at), letter.stream, *told, plain(letter.reason))
     for event in events:
         told = (plain(str(text)[:80]) for text in (event.type, event.fields.get("user", "?"), event.id))
-        table.add_row(f"{_INBOX}{event.ref}", clock(event.at), event.source, *told, plain(event.reason))
+        table.add_row(event_name(event), clock(event.at), event.source, *told, plain(event.reason))
     return table
 
 
 def _event_dict(event: Event) -> dict[str, Any]:
-    return {"letter": f"{_INBOX}{event.ref}", **event.as_dict()}
+    return {"letter": event_name(event), **event.as_dict()}
 
 
 @command()
 @connected
 def show(to: Connection, letter: Letter) -> None:
     """One dead letter: its reason, and the intent as it was sent, or what was kept of the event."""
-    from sparked_workers.dead import find
-
-    if letter.startswith(_INBOX):
-        event = to.with_store(lambda store, keys, _: _find_event(store, keys, letter))
+    if letter.startswith(INBOX):
+        event = to.with_store(lambda store, keys, _: find_event(store, keys, letter))
         say(
             f"{letter}, from {event.source}, {clock(event.at)}\nreason: {event.reason}\n"
             + json.dumps({"type": event.type, "id": event.id, **event.fields}, indent=2),
@@ -111,20 +107,6 @@ def show(to: Connection, letter: Letter) -> None:
     text = found.raw.decode(errors="replace") if intent is None else json.dumps(intent, indent=2)
     about = f"{found.name}, from {found.stream}, {clock(found.at)}\nreason: {found.reason}"
     say(f"{about}\n{text}", found.as_dict(), as_json=to.as_json)
-
-
-async def _find_event(store: Store, keys: Keys, letter: str) -> Event:
-    from sparked_workers.dead import LetterNotFound
-
-    ref = letter.removeprefix(_INBOX)
-    if not inbox.is_ref(ref):
-        raise InvalidIntent(
-            f"letter: must be one that the list shows, such as inbox:1700000000000-0, not {letter[:60]!r}"
-        )
-    event = await inbox.find(store, keys, ref, dead=True)
-    if event is None:
-        raise LetterNotFound(f"there is no dead letter {letter}: it was requeued, dropped, or is too old")
-    return event
 
 
 @command("requeue")
@@ -145,16 +127,14 @@ def requeue_letter(
     """
 
     async def work(store: Store, keys: Keys, identity: Identity) -> str:
-        from sparked_workers.dead import find, requeue
-
-        if letter.startswith(_INBOX):
+        if letter.startswith(INBOX):
             if key is not None:
                 raise InvalidIntent("key: must be left out: an event has none")
-            return await inbox.requeue(store, keys, await _find_event(store, keys, letter))
+            return await inbox.requeue(store, keys, await find_event(store, keys, letter))
         return await requeue(store, keys, await find(store, keys, identity.shards, letter), key=key)
 
     sent = to.with_store(work)
-    if letter.startswith(_INBOX):
+    if letter.startswith(INBOX):
         say(
             f"In the inbox again, as {sent}.",
             {"letter": letter, "requeued": True, "ref": sent},
@@ -170,10 +150,8 @@ def drop_letter(to: Connection, letter: Letter) -> None:
     """Remove a dead letter; nothing will be made of it."""
 
     async def work(store: Store, keys: Keys, identity: Identity) -> dict[str, Any]:
-        from sparked_workers.dead import drop, find
-
-        if letter.startswith(_INBOX):
-            event = await _find_event(store, keys, letter)
+        if letter.startswith(INBOX):
+            event = await find_event(store, keys, letter)
             await inbox.drop(store, keys, event)
             return _event_dict(event)
         found = await find(store, keys, identity.shards, letter)

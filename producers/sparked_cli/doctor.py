@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sparked_cli.connecting import Connection, connected
+from sparked_cli.gateway import gateway_server
 from sparked_cli.ingesting import webhooks_server
 from sparked_cli.operations import PANEL
 from sparked_cli.options import Command
@@ -95,13 +96,14 @@ async def _examine(
 
 
 def _settings(url: str) -> "list[Finding]":
-    """Whether workers, jobs and webhooks would take this process's settings; nothing is told of their values."""
+    """Whether workers, jobs, webhooks and gateways would take this process's settings; their values are not told."""
     from sparked_workers.doctor import Finding, Verdict
 
     checks: dict[str, Callable[[], str]] = {
         "worker's settings": lambda: _worker_settings(url),
         "jobs' settings": lambda: _jobs_settings(url),
         "webhooks' settings": lambda: _webhooks_settings(url),
+        "gateway's settings": lambda: _gateway_settings(url),
     }
     findings = []
     for subject, check in checks.items():
@@ -138,6 +140,14 @@ def _webhooks_settings(url: str) -> str:
 
     settings = read_settings(WebhooksSettings, url)
     return "right" if webhooks_server(settings) else "none of its secrets is set here"
+
+
+def _gateway_settings(url: str) -> str:
+    from sparked_gateway.settings import GatewaySettings
+
+    settings = read_settings(GatewaySettings, url)
+    gateway_server(settings)
+    return "right" if settings.clerk() else "right; without CLERK_PUBLISHABLE_KEY, only apps are let in"
 
 
 async def _queue(stack: AsyncExitStack, store: Store, jobs_url: str | None) -> Store | None:

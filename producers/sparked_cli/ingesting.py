@@ -1,6 +1,5 @@
 """`credits webhooks`: takes events in over HTTP."""
 
-import asyncio
 import os
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
@@ -15,7 +14,7 @@ from sparked_credits import StoreRefused
 if TYPE_CHECKING:
     from pydantic import SecretStr
 
-    from sparked_webhooks.serving import Server
+    from sparked_cli.http_server import Server
     from sparked_webhooks.settings import WebhooksSettings
 
 commands = typer.Typer()
@@ -31,6 +30,7 @@ def webhooks(
 
     CLERK_WEBHOOK_SECRET, TRAINING_WEBHOOK_SECRET and CRON_SECRET each open a route; docs/operations.md has the rest.
     """
+    from sparked_cli.http_server import run
     from sparked_webhooks.settings import WebhooksSettings
 
     log_to_stderr()
@@ -49,7 +49,7 @@ def webhooks(
         stop_on_signals(server.stop)
         await server.run(ready)
 
-    asyncio.run(work())
+    run(work())
 
 
 def webhooks_server(settings: "WebhooksSettings") -> "Server | None":
@@ -58,8 +58,8 @@ def webhooks_server(settings: "WebhooksSettings") -> "Server | None":
     Raises:
         StoreRefused: A setting can't be used; the message names it.
     """
+    from sparked_cli.http_server import Server
     from sparked_webhooks import UnusableSecret, create_app
-    from sparked_webhooks.serving import Server
 
     secrets = (settings.clerk_webhook_secret, settings.training_webhook_secret, settings.cron_secret)
     if all(secret is None for secret in secrets):
@@ -78,7 +78,8 @@ def webhooks_server(settings: "WebhooksSettings") -> "Server | None":
         )
     except UnusableSecret as error:
         raise StoreRefused(f"settings: {error}") from None
-    return Server(app, host=settings.webhooks_host, port=settings.webhooks_port)
+    named = ("CREDITS_WEBHOOKS_HOST", "CREDITS_WEBHOOKS_PORT")
+    return Server(app, host=settings.webhooks_host, port=settings.webhooks_port, settings=named)
 
 
 def _text(secret: "SecretStr | None") -> str | None:

@@ -21,7 +21,15 @@ if TYPE_CHECKING:
 
 Settings = TypeVar("Settings", bound="BaseSettings")
 
-_OURS = ("sparked_cli", "sparked_clerk", "sparked_credits", "sparked_webhooks", "sparked_workers")
+_OURS = (
+    "sparked_cli",
+    "sparked_clerk",
+    "sparked_credits",
+    "sparked_gateway",
+    "sparked_webhooks",
+    "sparked_workers",
+    "sparked_world",
+)
 
 commands = typer.Typer()
 command = partial(commands.command, cls=Command, rich_help_panel="Run")
@@ -56,10 +64,10 @@ def up(
     ] = Path(".credits"),
     as_json: AsJson = False,
 ) -> None:
-    """Start a store, a worker, the jobs and the webhooks here, until Ctrl-C.
+    """Start a store, a worker, the jobs, the gateway and the webhooks here, until Ctrl-C.
 
-    Prints the URL to connect to. The webhooks are started if one of their secrets is set. The data are kept in a folder
-    between runs.
+    Prints the URLs to connect to. The webhooks are started if one of their secrets is set. The data are kept in a
+    folder between runs.
     """
     from sparked_cli.up import serve
 
@@ -145,6 +153,33 @@ def read_settings(kind: type[Settings], url: str) -> Settings:
 
 
 @command()
+def demo(
+    port: Annotated[
+        int,
+        typer.Option(
+            help="First of the ports that it listens at, one for each app and service; 0: any that are free.",
+            min=0,
+            max=65_000,
+        ),
+    ] = 8100,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Folder that keeps the ledger; none given: a temporary one.", metavar="FOLDER"),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Use all of it in a browser: four example apps, the console and a stand-in of Clerk, until Ctrl-C.
+
+    Prints the URLs. Users and secrets are made anew each time.
+    """
+    from sparked_cli.demo import serve
+
+    log_to_stderr()
+    logging.disable(logging.INFO)  # Who looks at it sees it in the browser.
+    asyncio.run(serve(data, port, as_json=as_json))
+
+
+@command()
 def tour() -> None:
     """See the whole story on a real store, in seconds.
 
@@ -167,6 +202,8 @@ class Measured(StrEnum):
     KINDS = "kinds"
     WEBHOOKS = "webhooks"
     RECONCILE = "reconcile"
+    EVENTS = "events"
+    GATEWAY = "gateway"
 
 
 @command()
@@ -175,7 +212,8 @@ def bench(
         Measured,
         typer.Argument(
             help="Charges per second, beside three other ways; the store's time for each kind of intent; events "
-            "taken in per second, and how fast; accounts reconciled per second."
+            "taken in per second, and how fast; accounts reconciled per second; what listeners "
+            "cost the gateway, and how soon they hear; charges over HTTP, beside those of the SDK."
         ),
     ] = Measured.CHARGES,
     quick: Annotated[bool, typer.Option("--quick", help="Within a minute, and less exact.")] = False,
@@ -183,6 +221,8 @@ def bench(
 ) -> None:
     """Measure the system on this machine."""
     from sparked_cli.bench import bench, table
+    from sparked_cli.bench_events import bench_events, events_table
+    from sparked_cli.bench_gateway import bench_gateway, gateway_table
     from sparked_cli.bench_kinds import bench_kinds, kinds_table
     from sparked_cli.bench_reconcile import bench_reconcile, reconcile_table
     from sparked_cli.bench_webhooks import bench_webhooks, webhooks_table
@@ -192,6 +232,8 @@ def bench(
         Measured.KINDS: (bench_kinds, kinds_table),
         Measured.WEBHOOKS: (bench_webhooks, webhooks_table),
         Measured.RECONCILE: (bench_reconcile, reconcile_table),
+        Measured.EVENTS: (bench_events, events_table),
+        Measured.GATEWAY: (bench_gateway, gateway_table),
     }
     measure, shown = benches[what]
     result = asyncio.run(measure(quick=quick, report=partial(err.print, style="dim")))

@@ -1,16 +1,21 @@
-"""`credits up`: an embedded store, a worker, the jobs and the webhooks in one command."""
+"""`credits up`: an embedded store, a worker, the jobs, the webhooks and the gateway in one command."""
 
 import asyncio
 import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 
+from sparked_cli.gateway import gateway_server
 from sparked_cli.ingesting import webhooks_server
 from sparked_cli.output import out, say
 from sparked_cli.serving import read_settings, stop_on_signals
-from sparked_credits import CreditsError, StoreRefused
+from sparked_cli.together import Service, run_together
+from sparked_credits import StoreRefused
 from sparked_credits.keys import Keys
 from sparked_credits.store import Store
+from sparked_gateway.settings import GatewaySettings
 from sparked_webhooks.settings import WebhooksSettings
 from sparked_workers.embedded import EmbeddedStore, StoreDidNotStart
 from sparked_workers.jobs import jobs_worker
@@ -26,6 +31,29 @@ _log = logging.getLogger(__name__)
 
 async def serve(data: Path, *, as_json: bool) -> None:
     """Serve from `data` until SIGINT or SIGTERM; a store that dies is started again."""
+    async with own_store(data) as url:
+        # The store is one of our own, whatever other one the environment tells of.
+        own = {"namespace": Keys().namespace, "epoch": None}
+        services: dict[str, Service] = {
+            "worker": Worker(url, witness=data / "witness.json"),
+            "jobs": Jobs(read_settings(JobsSettings, url).model_copy(update=own)),
+        }
+        webhooks = webhooks_server(read_settings(WebhooksSettings, url).model_copy(update=own))
+        if webhooks:
+            services["webhooks"] = webhooks
+        services["gateway"] = gateway_server(read_settings(GatewaySettings, url).model_copy(update=own))
+        stopping = asyncio.Event()
+        stop_on_signals(stopping.set)
+        await run_together(services, stopping, partial(_say_ready, url, as_json=as_json))
+
+
+@asynccontextmanager
+async def own_store(data: Path) -> AsyncIterator[str]:
+    """A store of our own in `data`, set up, and started again if it dies; its URL.
+
+    Raises:
+        StoreRefused: It does not start, or what is in the folder is not one of ours; the message says why.
+    """
     embedded = EmbeddedStore(data / "store")
     try:
         await embedded.start()
@@ -34,49 +62,27 @@ async def serve(data: Path, *, as_json: bool) -> None:
     try:
         async with Store(embedded.url) as store:
             await initialise(store, Keys())
-        await _serve_all(embedded, data, as_json=as_json)
+        supervision = asyncio.create_task(_supervise(embedded))
+        try:
+            yield embedded.url
+        finally:
+            supervision.cancel()
     finally:
         await embedded.stop()
 
 
-async def _serve_all(embedded: EmbeddedStore, data: Path, *, as_json: bool) -> None:
-    """The store's supervisor, a worker, the jobs, and the webhooks where a secret for them is set."""
-    worker = Worker(embedded.url, witness=data / "witness.json")
-    # The store is one of our own, whatever other one the environment tells of.
-    own = {"namespace": Keys().namespace, "epoch": None}
-    jobs = read_settings(JobsSettings, embedded.url).model_copy(update=own)
-    webhooks = webhooks_server(read_settings(WebhooksSettings, embedded.url).model_copy(update=own))
-    stopping = asyncio.Event()
-    urls = {"url": embedded.url}
-    starting = {"worker", "jobs", *(["webhooks"] if webhooks else [])}
+class Jobs:
+    """The jobs, through failures of the store, until `stop`."""
 
-    def stop() -> None:
-        stopping.set()
-        worker.stop()
-        if webhooks:
-            webhooks.stop()
+    def __init__(self, settings: JobsSettings) -> None:
+        self._settings = settings
+        self._stopping = asyncio.Event()
 
-    def started(what: str) -> None:
-        starting.discard(what)
-        if not starting:
-            _say_ready(urls, as_json=as_json)
+    async def run(self, ready: Callable[[], None]) -> None:
+        await supervise(partial(jobs_worker, self._settings), self._stopping, ready=ready)
 
-    def webhooks_started(url: str) -> None:
-        urls["webhooks"] = url
-        started("webhooks")
-
-    stop_on_signals(stop)
-    supervision = asyncio.create_task(_supervise(embedded))
-    try:
-        async with asyncio.TaskGroup() as group:
-            group.create_task(worker.run(partial(started, "worker")))
-            group.create_task(supervise(partial(jobs_worker, jobs), stopping, ready=partial(started, "jobs")))
-            if webhooks:
-                group.create_task(webhooks.run(webhooks_started))
-    except* CreditsError as errors:
-        raise errors.exceptions[0] from None
-    finally:
-        supervision.cancel()
+    def stop(self) -> None:
+        self._stopping.set()
 
 
 async def _supervise(embedded: EmbeddedStore) -> None:
@@ -92,9 +98,13 @@ async def _supervise(embedded: EmbeddedStore) -> None:
                 _log.error("%s", error)
 
 
-def _say_ready(urls: dict[str, str], *, as_json: bool) -> None:
-    told = [f"Ready. In another terminal:\n  export CREDITS_URL={urls['url']}"]
+def _say_ready(url: str, urls: dict[str, str], *, as_json: bool) -> None:
+    told = [f"Ready. In another terminal:\n  export CREDITS_URL={url}"]
     if "webhooks" in urls:
         told.append(f"Webhooks are taken in at {urls['webhooks']}/webhooks/clerk and the like.")
-    say("\n".join(told), urls, as_json=as_json)
+    told.append(
+        f"The gateway is at {urls['gateway']}, for apps with a key of `credits keys create`; the console, for"
+    )
+    told.append(f"people who sign in with Clerk, at {urls['gateway']}/console.")
+    say("\n".join(told), {"url": url, **urls}, as_json=as_json)
     out.file.flush()

@@ -181,6 +181,7 @@ class Admin(_Blocking[admin.Admin]):
     open_account = _blocking(admin.Admin.open_account)
     grant = _blocking(admin.Admin.grant)
     adjust = _blocking(admin.Admin.adjust)
+    refund = _blocking(admin.Admin.refund)
     post_charge = _blocking(admin.Admin.post_charge)
     freeze = _blocking(admin.Admin.freeze)
     unfreeze = _blocking(admin.Admin.unfreeze)

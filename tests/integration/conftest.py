@@ -1,10 +1,16 @@
-"""What apps and images are made of: the wheel, installed."""
+"""What apps and images are made of: the wheel, installed. And a gateway, with an app and an admin who call it."""
 
 import subprocess
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+
+from sparked_gateway.callers import Scope
+from tests.conftest import System
+from tests.integration.gateway_callers import USER, Client, caller
+from tests.integration.listening import Stage, staged
 
 ROOT = Path(__file__).parents[2]
 
@@ -19,6 +25,29 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     python = folder / "venv" / "bin" / "python"
     run(python, "-m", "pip", "install", "--quiet", "-c", ROOT / "constraints.txt", wheel)
     return python
+
+
+@pytest.fixture
+async def gateway(system: System) -> AsyncIterator[Stage]:
+    """Served, on a system where USER has 100 credits."""
+    async with system.admin() as admin:
+        await admin.open_account(USER, initial=100)
+    async with staged(system) as stage:
+        yield stage
+
+
+@pytest.fixture
+async def chat(system: System, gateway: Stage) -> AsyncIterator[Client]:
+    """An app that may charge and read."""
+    async with await caller(system, gateway, Scope.CHARGE, Scope.READ, app="chat") as client:
+        yield client
+
+
+@pytest.fixture
+async def backoffice(system: System, gateway: Stage) -> AsyncIterator[Client]:
+    """An app that may administer and read."""
+    async with await caller(system, gateway, Scope.ADMIN, Scope.READ, app="backoffice") as client:
+        yield client
 
 
 def run(*command: str | Path) -> str:

@@ -12,12 +12,12 @@ from redis.exceptions import NoPermissionError, ResponseError
 
 from sparked_credits import inbox
 from sparked_credits.arq_queue import dump_job
+from sparked_credits.dead_letters import dead_letters, drop, requeue
 from sparked_credits.identity import identify
 from sparked_credits.keys import Keys, shard_of
 from sparked_credits.store import Store
 from sparked_workers import accept_loss
 from sparked_workers.acl import User, rules
-from sparked_workers.dead import dead_letters, drop, requeue
 from sparked_workers.queues import connect_queue, load_job
 from sparked_workers.supervision import supervise
 from sparked_workers.witness import Witness
@@ -75,6 +75,11 @@ NOT_THE_LEDGER = (
 )
 """What none but workers may do."""
 
+NOT_API_KEYS = (
+    "HSET ns:gateway:keys 0123456789ab {}",
+    "HDEL ns:gateway:keys 0123456789ab:revoked",
+    "DEL ns:gateway:keys",
+)
 NOT_ARQ = ("ZADD ns:jobs 1 inbox:1-1", "SET arq:job:inbox:1-1 x", "GET arq:job:inbox:1-1")
 NOT_READ = ("HGETALL ns:{0}:account:ada", "XRANGE ns:{0}:entries:ada - +", "XRANGE ns:{0}:dead - +")
 NOT_INTO_STREAMS = (
@@ -85,7 +90,14 @@ NOT_INTO_STREAMS = (
 
 DENIED = {
     User.APP: (
-        *(*NOBODY, *NOT_THE_LEDGER, *NOT_ARQ, *NOT_INTO_STREAMS[1:]),
+        *(
+            *NOBODY,
+            *NOT_THE_LEDGER,
+            *NOT_ARQ,
+            *NOT_INTO_STREAMS[1:],
+            *NOT_API_KEYS,
+            "HGETALL ns:gateway:keys",
+        ),
         # What others have asked for, or were told.
         *("XRANGE ns:{0}:intents - +", "XINFO STREAM ns:{0}:intents", "XREAD STREAMS ns:{0}:intents 0"),
         *("XRANGE ns:{0}:control - +", "XRANGE ns:{0}:dead - +", "XRANGE ns:{0}:outbox - +"),
@@ -97,6 +109,7 @@ DENIED = {
     User.WORKER: (
         *NOBODY,
         *NOT_ARQ,
+        *NOT_API_KEYS,
         "SUBSCRIBE ns:replies:1",
         "XADD ns:{jobs}:outbox * v 1",
         "HSET ns:{jobs}:cursors a 1",
@@ -104,6 +117,7 @@ DENIED = {
     User.JOBS: (
         *NOBODY,
         *NOT_THE_LEDGER,
+        *NOT_API_KEYS,
         NOT_INTO_STREAMS[0],
         "XDEL ns:{0}:dead 1-1",
         "PSUBSCRIBE ns:replies:*",
@@ -114,22 +128,37 @@ DENIED = {
         *("SET arq:job:inbox:1-1 x", "GET arq:job:inbox:1-1", "PSETEX arq:job:other 1000 x"),
         *("ZREM ns:jobs inbox:1-1", "ZADD ns:charges 1 x", "GET ns:{jobs}:training:1"),
         *("HSET ns:{jobs}:run:1 state finished", "SUBSCRIBE ns:replies:1", "INFO"),
+        *(*NOT_API_KEYS, "HGETALL ns:gateway:keys", "SUBSCRIBE ns:applied"),
     ),
     User.READER: (
-        *(*NOBODY, *NOT_THE_LEDGER, *NOT_ARQ, *NOT_INTO_STREAMS),
-        *("SUBSCRIBE ns:replies:1", "XDEL ns:{0}:dead 1-1"),
+        *(*NOBODY, *NOT_THE_LEDGER, *NOT_ARQ, *NOT_INTO_STREAMS, *NOT_API_KEYS),
+        *("SUBSCRIBE ns:replies:1", "XDEL ns:{0}:dead 1-1", "PUBLISH ns:applied x"),
     ),
     User.ADMIN: (
         *(*NOBODY, *NOT_THE_LEDGER, *NOT_ARQ),
         *("XADD ns:{0}:dead * v 1", "XDEL ns:{jobs}:inbox 1-1", "PSUBSCRIBE ns:replies:*"),
+        # What is revoked stays so, and a key is no other key.
+        *(
+            *NOT_API_KEYS[1:],
+            "HSET ns:gateway:keys:x a 1",
+            "HSET ns:gateway a 1",
+            "HINCRBY ns:gateway:keys a 1",
+        ),
+    ),
+    User.GATEWAY: (
+        *(*NOBODY, *NOT_THE_LEDGER, *NOT_ARQ, *NOT_API_KEYS),
+        *("XADD ns:{0}:dead * v 1", "XDEL ns:{jobs}:inbox 1-1", "PSUBSCRIBE ns:replies:*"),
+        *("PUBLISH ns:applied x", "PSUBSCRIBE ns:applied*"),
     ),
     User.CHARGES: (
         *NOBODY,
         *NOT_THE_LEDGER,
         *NOT_READ,
         *NOT_INTO_STREAMS,
+        *NOT_API_KEYS,
         "ZADD ns:jobs 1 x",
         "HGETALL ns:store",
+        "SUBSCRIBE ns:applied",
     ),
 }
 

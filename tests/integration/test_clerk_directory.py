@@ -329,6 +329,12 @@ async def test_one_user_is_found_by_its_id(clerk: ClerkStandIn) -> None:
     async with ClerkDirectory.connect(clerk.url, clerk.secret_key) as directory:
         assert await directory.user(verified) == DirectoryUser(verified, True)
         assert await directory.user(unverified) == DirectoryUser(unverified, False)
+        clerk.update_user(verified, role="admin")
+        assert await directory.user(verified) == DirectoryUser(verified, True, role="admin")
+        for metadata in ({"role": 5}, {"role": ["admin"]}, ["role"], "admin", None):
+            clerk.users.shown[verified] = {"id": verified, "public_metadata": metadata}
+            assert await directory.user(verified) == DirectoryUser(verified, False, role=None)
+        clerk.users.shown.clear()
         for stranger in ("user_x", "count", "a/b", "..", "%2e", "é", "?limit=1"):
             assert await directory.user(stranger) is None, stranger
         clerk.delete_user(verified)

@@ -56,8 +56,9 @@ async def refusal(sessions: Sessions, token: str) -> str:
 
 async def test_a_token_says_who_is_signed_in(clerk: ClerkStandIn, user: str) -> None:
     async with Sessions.connect(clerk.url) as sessions:
-        session = await sessions.verify(clerk.session_token(user, sid="sess_1"))
-        assert session == Session(user, "sess_1", role=None, impersonated=False)
+        ends = time.time() // 1 + 30
+        session = await sessions.verify(clerk.session_token(user, sid="sess_1", exp=ends))
+        assert session == Session(user, "sess_1", role=None, impersonated=False, expires_at=ends)
         assert not session.is_admin
 
 

@@ -32,7 +32,10 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """`credits up`, for all tests of this file; at the end all that they did is verified."""
     data = tmp_path_factory.mktemp("up")
     with subprocess.Popen(
-        [*CREDITS, "up", "--json", "--data", str(data)], stdout=subprocess.PIPE, text=True
+        [*CREDITS, "up", "--json", "--data", str(data)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "CREDITS_GATEWAY_PORT": "0"},
     ) as server:
         try:
             assert server.stdout

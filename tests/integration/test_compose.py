@@ -19,7 +19,10 @@ from redis.exceptions import AuthenticationError
 
 from sparked_cli.commands import run
 from sparked_credits import AccountNotFound, Admin, Credits, Unavailable
+from sparked_credits.keys import Keys
 from sparked_credits.store import Store
+from sparked_gateway import api_keys
+from sparked_gateway.callers import Scope
 from sparked_workers.acl import User
 from sparked_workers.doctor import Verdict
 from sparked_workers.doctor.server import examine_server
@@ -45,7 +48,7 @@ class Deployed(Composed):
 
     def __init__(self, folder: Path, python: Path) -> None:
         self.secrets = secrets()
-        self.store_port, self.webhooks_port = free_port(), free_port()
+        self.store_port, self.webhooks_port, self.gateway_port = free_port(), free_port(), free_port()
         commands = folder / "bin"
         commands.mkdir()
         # The commands of the two images. A container has a network of its own, so the port is no matter there.
@@ -65,6 +68,7 @@ class Deployed(Composed):
             here={
                 "store:6379": f"127.0.0.1:{self.store_port}",
                 "8080": str(self.webhooks_port),
+                "8081": str(self.gateway_port),
                 "0.0.0.0": "127.0.0.1",
             },
         )
@@ -98,6 +102,7 @@ async def test_the_commands_of_the_file_make_a_system(deployed: Deployed) -> Non
     await _nobody_comes_in_without_a_password(deployed)
     await _apps_charge(deployed)
     await _a_webhook_opens_an_account(deployed)
+    await _an_app_in_any_language_charges(deployed)
     await _the_doctor_is_content(deployed)
     checked = [name for name in deployed.running if "healthcheck" in deployed.services[name]]
     assert checked == list(deployed.running) == [name for name in deployed.services if name not in ONCE]
@@ -120,6 +125,18 @@ async def _apps_charge(deployed: Deployed) -> None:
         await admin.open_account("ada", initial=100)
     async with Credits.connect(deployed.url_of(User.APP), app="chat") as app:
         assert (await app.charge("ada", 10, action="x", key="k1")).available == 90
+
+
+async def _an_app_in_any_language_charges(deployed: Deployed) -> None:
+    async with Store(deployed.url_of(User.ADMIN)) as store:
+        _, token = await api_keys.create(store, Keys(), app="chat", scopes=[Scope.CHARGE])
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{deployed.gateway_port}") as client:
+        answer = await client.post(
+            "/v1/charges",
+            json={"user": "ada", "amount": 10, "action": "x"},
+            headers={"authorization": f"Bearer {token}", "idempotency-key": "k2"},
+        )
+    assert (answer.status_code, answer.json()["available"]) == (200, 80)
 
 
 async def _a_webhook_opens_an_account(deployed: Deployed) -> None:

@@ -14,6 +14,7 @@ from tests.conftest import System
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 CREDITS = [sys.executable, "-m", "sparked_cli"]
+ANY_PORT = {**os.environ, "CREDITS_GATEWAY_PORT": "0"}
 
 
 async def output(arguments: list[str], url: str, expected_code: int = 0, namespace: str = "credits") -> str:
@@ -37,13 +38,13 @@ async def test_the_readmes_commands_and_example_do_what_it_says(tmp_path: Path) 
     (up, *others) = shown_commands()
     assert up == ["up"]
     server = await asyncio.create_subprocess_exec(
-        *CREDITS, "up", "--json", "--data", str(tmp_path), stdout=asyncio.subprocess.PIPE
+        *CREDITS, "up", "--json", "--data", str(tmp_path), stdout=asyncio.subprocess.PIPE, env=ANY_PORT
     )
     try:
         assert server.stdout
         async with asyncio.timeout(30):
             line = (await server.stdout.readline()).decode()
-        url = re.fullmatch(r'\{"url": "(.+)"\}\n', line)
+        url = re.fullmatch(r'\{"url": "(.+)", "gateway": "http://127\.0\.0\.1:\d+"\}\n', line)
         assert url, line
         printed = [await output([*CREDITS, *arguments], url[1]) for arguments in others]
         assert "100 available" in printed[0]
@@ -71,7 +72,7 @@ def test_each_make_target_that_is_named_exists(target: str) -> None:
 async def test_data_survive_a_restart_of_up(tmp_path: Path) -> None:
     for round_ in range(2):
         server = await asyncio.create_subprocess_exec(
-            *CREDITS, "up", "--json", "--data", str(tmp_path), stdout=asyncio.subprocess.PIPE
+            *CREDITS, "up", "--json", "--data", str(tmp_path), stdout=asyncio.subprocess.PIPE, env=ANY_PORT
         )
         assert server.stdout
         async with asyncio.timeout(30):

@@ -14,10 +14,11 @@ from typing import Any
 import httpx
 import pytest
 
+from sparked_cli import http_server
 from sparked_cli.commands import run
+from sparked_cli.http_server import Server
 from sparked_credits.store import Store
-from sparked_webhooks import bodies, jobs_queue, serving
-from sparked_webhooks.serving import Server
+from sparked_webhooks import bodies, jobs_queue
 from sparked_workers.embedded import EmbeddedStore
 from tests.conftest import System
 from tests.integration.events_in import BEARER, CREATED, accepted, app_over, send
@@ -63,7 +64,7 @@ async def running(environment: Mapping[str, str]) -> AsyncIterator[tuple[Process
 @asynccontextmanager
 async def served(system: System, **more: Any) -> AsyncIterator[tuple[str, int]]:
     """The address of a server in this process."""
-    server = Server(app_over(system, **more), host="127.0.0.1", port=0)
+    server = Server(app_over(system, **more), host="127.0.0.1", port=0, settings=("HOST", "PORT"))
     ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     serving_it = asyncio.create_task(server.run(ready.set_result))
     try:
@@ -180,7 +181,7 @@ async def test_a_slow_body_is_answered_408_and_a_slow_head_not_waited_for(
     idle: System, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bodies, "BODY_S", 0.6)
-    monkeypatch.setattr(serving, "HEAD_S", 0.3)
+    monkeypatch.setattr(http_server, "HEAD_S", 0.3)
     head = b"POST /webhooks/clerk HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n"
     async with served(idle) as address:
         assert b" 408 " in await sent(address, head + b"\r\n{")
@@ -196,8 +197,8 @@ async def test_a_connection_is_not_kept_for_the_rest_of_a_body_that_came_too_slo
     idle: System, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bodies, "BODY_S", 0.6)
-    monkeypatch.setattr(serving, "HEAD_S", 0.3)
-    monkeypatch.setattr(serving, "KEEP_ALIVE_S", 60)
+    monkeypatch.setattr(http_server, "HEAD_S", 0.3)
+    monkeypatch.setattr(http_server, "KEEP_ALIVE_S", 60)
     async with served(idle) as address, asyncio.timeout(10):
         reader, writer = await asyncio.open_connection(*address)
         writer.write(b"POST /webhooks/clerk HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{")
@@ -217,7 +218,7 @@ async def test_a_server_leaves_signals_to_whoever_runs_it(idle: System) -> None:
 @pytest.mark.parametrize("url", ["valkey"], indirect=True)
 async def test_a_large_body_is_refused_as_soon_as_it_is_declared(idle: System) -> None:
     async with served(idle) as address:
-        for size in (b"262145", b"9" * 20):
+        for size in (b"262145", b"9" * 19):
             head = b"POST /webhooks/clerk HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: " + size
             assert b" 413 " in await sent(address, head + b"\r\n\r\n")
 
@@ -276,7 +277,7 @@ async def sent(address: tuple[str, int], request: bytes) -> bytes:
 
 def test_a_server_can_be_stopped_before_it_has_begun() -> None:
     system: Any = System("redis://127.0.0.1:1", Path())
-    server = Server(app_over(system), host="127.0.0.1", port=0)
+    server = Server(app_over(system), host="127.0.0.1", port=0, settings=("HOST", "PORT"))
     server.stop()
     server.stop()
     asyncio.run(asyncio.wait_for(server.run(), 10))

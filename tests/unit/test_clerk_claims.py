@@ -61,7 +61,9 @@ async def test_clocks_may_differ_by_a_few_seconds() -> None:
 
 
 async def test_a_token_without_sts_is_of_an_older_kind_and_good() -> None:
-    assert await verified(sts=None, v=None) == Session("user_1", "sess_1", role=None, impersonated=False)
+    assert await verified(sts=None, v=None) == Session(
+        "user_1", "sess_1", role=None, impersonated=False, expires_at=NOW + 3600
+    )
 
 
 async def test_only_authorised_parties_are_taken_where_they_are_named() -> None:

@@ -14,13 +14,20 @@ from pydantic_settings import BaseSettings
 from sparked_cli.commands import run
 from sparked_cli.serving import log_to_stderr, read_settings
 from sparked_credits import CreditsError
+from sparked_gateway.settings import GatewaySettings
 from sparked_webhooks.settings import WebhooksSettings
 from sparked_workers.charges import ChargesSettings
 from sparked_workers.jobs_settings import check_jobs_settings
 from sparked_workers.settings import JobsSettings, WorkerSettings
 
 DOCS = Path(__file__).parents[2] / "docs"
-KINDS: tuple[type[BaseSettings], ...] = (WorkerSettings, WebhooksSettings, JobsSettings, ChargesSettings)
+KINDS: tuple[type[BaseSettings], ...] = (
+    WorkerSettings,
+    WebhooksSettings,
+    JobsSettings,
+    ChargesSettings,
+    GatewaySettings,
+)
 STORE = "redis://127.0.0.1:1"
 
 
@@ -100,6 +107,41 @@ def test_jobs_refuse_a_wrong_setting_by_name(
     for each, given in {"CREDITS_URL": STORE, "CLERK_SECRET_KEY": "sk_test_Zm9vYmFy", name: value}.items():
         monkeypatch.setenv(each, given)
     assert run(["jobs"]) == 2
+    told = " ".join(capsys.readouterr().err.split())
+    assert complaint in told
+    assert "Zm9vYmFy" not in told
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "complaint"),
+    [
+        ("CREDITS_ORIGINS", "https://chat.example.com/", "CREDITS_ORIGINS: must be origins as browsers send"),
+        ("CREDITS_ORIGINS", "*", "not '*'"),
+        ("CREDITS_ORIGINS", "null", "not 'null'"),
+        ("CREDITS_ORIGINS", "https://Chat.example.com", "no capitals"),
+        ("CREDITS_ORIGINS", "https://chat.example.com:443", "no port that goes without saying"),
+        ("CREDITS_ORIGINS", "", "CLERK_PUBLISHABLE_KEY: needs CREDITS_ORIGINS"),
+        ("CREDITS_GATEWAY_PORT", "http", "CREDITS_GATEWAY_PORT: must be a whole number"),
+        ("CLERK_PUBLISHABLE_KEY", "pk_live_Zm9vYmFy", "CLERK_PUBLISHABLE_KEY: does not name a host"),
+        ("CLERK_PUBLISHABLE_KEY", "sk_test_Zm9vYmFy", "CLERK_PUBLISHABLE_KEY: must be the publishable key"),
+        ("CLERK_SECRET_KEY", "pk_test_Zm9vYmFy", "CLERK_SECRET_KEY: must begin with sk_"),
+        ("CLERK_API_URL", "http://api.clerk.com", "CLERK_API_URL: must be https://"),
+        ("CLERK_JWT_KEY", "Zm9vYmFy", "CLERK_JWT_KEY: must be the PEM public key"),
+        ("CREDITS_PRICES", "/nowhere/prices.toml", "/nowhere/prices.toml"),
+    ],
+)
+def test_the_gateway_refuses_a_wrong_setting_by_name(
+    name: str, value: str, complaint: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    usual = {
+        "CREDITS_URL": STORE,
+        "CREDITS_ORIGINS": "http://127.0.0.1:8081 https://chat.example.com",
+        "CLERK_PUBLISHABLE_KEY": "pk_test_Y2xlcmsuZXhhbXBsZS5jb20k",
+        "CLERK_SECRET_KEY": "sk_test_Zm9vYmFy",
+    }
+    for each, given in {**usual, name: value}.items():
+        monkeypatch.setenv(each, given)
+    assert run(["gateway"]) == 2
     told = " ".join(capsys.readouterr().err.split())
     assert complaint in told
     assert "Zm9vYmFy" not in told

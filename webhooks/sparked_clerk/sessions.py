@@ -39,6 +39,8 @@ class Session:
     `{"metadata": "{{user.public_metadata}}"}`; up to a minute old."""
     impersonated: bool
     """It is somebody of the operator's who acts as the user."""
+    expires_at: float
+    """When the token ends, in seconds since 1970; the session may have a newer one by then."""
 
     @property
     def is_admin(self) -> bool:
@@ -128,7 +130,8 @@ class Sessions:
             raise NotSignedIn("the session is not active: `sts` is pending until its tasks are done")
         metadata = claims.get("metadata")
         role = metadata.get("role") if isinstance(metadata, dict) else None
-        return Session(user, sid, role if isinstance(role, str) else None, claims.get("act") is not None)
+        known_role = role if isinstance(role, str) else None
+        return Session(user, sid, known_role, claims.get("act") is not None, float(claims["exp"]))
 
 
 _UNREADABLE = (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError)

@@ -15,17 +15,20 @@ class DirectoryUser:
     id: str
     verified: bool
     """The primary e-mail address is verified."""
+    role: str | None = None
+    """`public_metadata.role`, if there is any."""
 
     @classmethod
     def from_clerk(cls, user: object) -> Self | None:
         """Read a user as Clerk sends it; None if it has no id that could name an account.
 
-        Of the rest nothing is relied upon: what is missing or malformed makes the user unverified, not odd.
+        Of the rest nothing is relied upon: what is missing or malformed makes the user unverified and without a role,
+        not odd.
         """
         if not isinstance(user, Mapping):
             return None
         try:
-            return cls(checked_name("user", user.get("id")), _is_verified(user))
+            return cls(checked_name("user", user.get("id")), _is_verified(user), _role(user))
         except InvalidIntent:
             return None
 
@@ -41,3 +44,9 @@ def _is_verified(user: Mapping[Any, Any]) -> bool:
         and verification.get("status") == "verified"
         for address in addresses
     )
+
+
+def _role(user: Mapping[Any, Any]) -> str | None:
+    metadata = user.get("public_metadata")
+    role = metadata.get("role") if isinstance(metadata, Mapping) else None
+    return role if isinstance(role, str) else None

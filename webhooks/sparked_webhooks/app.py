@@ -16,6 +16,7 @@ from starlette.types import ExceptionHandler, Lifespan
 
 from sparked_credits.errors import StoreRefused, Unavailable, describe
 from sparked_credits.keys import Keys
+from sparked_credits.sharing import Shared
 from sparked_webhooks import clerk, training
 from sparked_webhooks.bodies import RETRY_S, NotJson
 from sparked_webhooks.cron import Bearer, Cron
@@ -23,7 +24,6 @@ from sparked_webhooks.gauges import gauges
 from sparked_webhooks.health import Readiness, alive
 from sparked_webhooks.intake import Intake, Places
 from sparked_webhooks.metrics import Metrics
-from sparked_webhooks.sharing import Shared
 from sparked_webhooks.signatures import NotAuthentic, Secrets
 from sparked_webhooks.sources import Source
 from sparked_webhooks.stores import Stores

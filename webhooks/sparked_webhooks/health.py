@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response
 from sparked_credits.errors import StoreRefused, Unavailable, describe, store_errors
 from sparked_credits.inbox import INBOX_MAX
 from sparked_credits.keys import Keys
-from sparked_webhooks.sharing import Shared
+from sparked_credits.sharing import Shared
 from sparked_webhooks.stores import Stores
 
 READY_S = 3.0

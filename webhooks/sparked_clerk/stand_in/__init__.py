@@ -5,6 +5,9 @@
         user = clerk.sign_up(email="someone@example.com")
         token = clerk.session_token(user)
 
+For browsers it has pages to sign up and in, and a script that pages use as they use Clerk's own. Pages are given its
+`publishable_key`, and it is told of them: `clerk.allow_origin("http://127.0.0.1:3000")`. They must be at 127.0.0.1.
+
 It speaks as much of Clerk's API as credits need, in Clerk's words, so that the official SDK understands it. Anything
 that can go wrong with the real one can be made to go wrong here.
 """

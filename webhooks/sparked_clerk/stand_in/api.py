@@ -6,10 +6,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from sparked_clerk.stand_in.frontend import Frontend
+from sparked_clerk.stand_in.pages import Pages
 from sparked_clerk.stand_in.users import Refused
 
 if TYPE_CHECKING:
@@ -71,7 +75,11 @@ def api(clerk: "ClerkStandIn") -> Starlette:
             route("/v1/users/{user}", delete, "DELETE"),
             route("/v1/jwks", jwks),
             Route("/.well-known/jwks.json", open_jwks),
+            *Frontend(clerk).routes,
+            *Pages(clerk).routes,
         ],
         exception_handlers={Refused: refuse},
+        # A name of somebody else's that leads to this machine must not make its page one of ours.
+        middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1"])],
         max_body_size=_BODY_BYTES_MAX,
     )

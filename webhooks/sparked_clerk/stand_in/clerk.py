@@ -1,12 +1,14 @@
 """The stand-in itself: what a test or a demo holds in its hands."""
 
 import asyncio
+from base64 import b64encode
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Collection
 from contextlib import AsyncExitStack
 from typing import Any, Self
 
 from sparked_clerk.stand_in.api import api
+from sparked_clerk.stand_in.browsers import Browsers
 from sparked_clerk.stand_in.faults import Fault, Faults
 from sparked_clerk.stand_in.serving import serving
 from sparked_clerk.stand_in.tokens import Signer
@@ -32,6 +34,7 @@ class ClerkStandIn:
         """Of its API, and the issuer of its session tokens."""
         self.users = Users()
         self.signer = Signer()
+        self.browsers = Browsers()
         self._port = port
         self._webhooks = Webhooks(self.instance_id, sleep)
         self._faults = Faults(api(self))
@@ -78,6 +81,23 @@ class ClerkStandIn:
     def jwt_key(self) -> str:
         """The public key that tokens are signed with, in PEM."""
         return self.signer.pem()
+
+    # Browsers
+
+    def allow_origin(self, origin: str) -> None:
+        """Let pages of `origin`, such as `http://127.0.0.1:3000`, know who is signed in, and send people back there.
+
+        They have to be at 127.0.0.1 too: a browser keeps its cookie from pages of other hosts.
+
+        Raises:
+            ValueError: It is no origin.
+        """
+        self.browsers.allow(origin)
+
+    @property
+    def publishable_key(self) -> str:
+        """What pages are given to find it by."""
+        return f"pk_test_{b64encode(self.url.removeprefix('http://').encode() + b'$').decode()}"
 
     # Webhooks
 

@@ -94,6 +94,18 @@ class Users:
     def __len__(self) -> int:
         return len(self._users)
 
+    def __contains__(self, user: str) -> bool:
+        return user in self._users
+
+    def of(self, email: str) -> User | None:
+        """The user with that address, however it is capitalised."""
+        wanted = email.casefold()
+        return next((user for user in self._users.values() if user.email.casefold() == wanted), None)
+
+    def newest(self, limit: int) -> list[User]:
+        """The users who signed up last."""
+        return [self._users[user] for _, user in self._order[-limit:][::-1]]
+
     def add(self, email: str, *, verified: bool, created_at: int | None = None) -> User:
         now = time.time_ns() // 1_000_000
         user = User(f"user_{random_name()}", email, verified, now if created_at is None else created_at, now)

@@ -1,16 +1,24 @@
-"""Dead letters: intents that could not be read, or on which applying failed, until a person deals with them."""
+"""Dead letters: intents that could not be read, or on which applying failed, until a person deals with them.
+
+Beside them there are the events of the inbox that nothing could be made of: their names begin with `inbox:`.
+"""
 
 import json
 from dataclasses import dataclass
 from typing import Any, Self
 
+from sparked_credits import inbox
 from sparked_credits.errors import InvalidIntent, Rejected, StoreRefused, store_errors
+from sparked_credits.inbox import Event
 from sparked_credits.intents import checked_key
 from sparked_credits.keys import Keys
 from sparked_credits.store import Store
 
 LETTER_BYTES_MAX = 16_384
 """`lua/shard.lua` cuts a letter's intent here."""
+
+INBOX = "inbox:"
+"""What the names of events begin with; those of intents begin with their shard."""
 
 _PAGE = 500
 
@@ -175,18 +183,32 @@ async def requeue(store: Store, keys: Keys, letter: DeadLetter, *, key: str | No
     if key is not None:
         sent["key"] = checked_key(key)
     queue = keys.control(letter.shard) if letter.stream == "control" else keys.intents(letter.shard)
-    receipt = keys.receipt(letter.shard, *(str(sent.get(name)) for name in ("user", "origin", "key")))
+    outcome = await _outcome(store, keys, letter.shard, sent)
+    if outcome is not None:
+        raise KeyHasOutcome(
+            f"key {sent['key']} ended as {outcome} and always will: drop the letter, or requeue it with a new key"
+        )
     with store_errors("requeueing a dead letter"):
-        outcome = await store.command("GET", receipt)
-        if outcome is not None:
-            raise KeyHasOutcome(
-                f"key {sent['key']} ended as {json.loads(outcome)[1]} and always will: drop the letter, "
-                "or requeue it with a new key"
-            )
         if await store.command("XADD", queue, "NOMKSTREAM", "*", "intent", _as_json(sent)) is None:
             raise StoreRefused("the shard's queue is gone, the store lost its data: restore it")
         await store.command("XDEL", keys.dead(letter.shard), letter.id)
     return str(sent.get("key", ""))
+
+
+async def outcome_of(store: Store, keys: Keys, letter: DeadLetter) -> str | None:
+    """How the key of the letter's intent ended: then a requeue needs a new one. None if it has no outcome.
+
+    Raises:
+        Unavailable: The store did not answer.
+    """
+    return await _outcome(store, keys, letter.shard, letter.intent or {})
+
+
+async def _outcome(store: Store, keys: Keys, shard: int, intent: dict[str, Any]) -> str | None:
+    receipt = keys.receipt(shard, *(str(intent.get(name)) for name in ("user", "origin", "key")))
+    with store_errors("reading what came of a dead letter"):
+        stored = await store.command("GET", receipt)
+    return None if stored is None else str(json.loads(stored)[1])
 
 
 def _as_json(intent: object) -> bytes:
@@ -207,3 +229,41 @@ async def drop(store: Store, keys: Keys, letter: DeadLetter) -> None:
     """
     with store_errors("dropping a dead letter"):
         await store.command("XDEL", keys.dead(letter.shard), letter.id)
+
+
+def event_name(event: Event) -> str:
+    """What `find_event` takes: `inbox:<ref>`."""
+    return f"{INBOX}{event.ref}"
+
+
+async def dead_events(store: Store, keys: Keys, *, most: int) -> list[Event]:
+    """The first `most` events that nothing could be made of, oldest first.
+
+    Raises:
+        Unavailable: The store did not answer.
+    """
+    found: list[Event] = []
+    async for page in inbox.events(store, keys, dead=True):
+        found += page
+        if len(found) >= most:
+            break
+    return found[:most]
+
+
+async def find_event(store: Store, keys: Keys, name: str) -> Event:
+    """The event of that name among the dead letters.
+
+    Raises:
+        InvalidIntent: The name is not one.
+        LetterNotFound: It was requeued, dropped, or pushed out by newer ones.
+        Unavailable: The store did not answer.
+    """
+    ref = name.removeprefix(INBOX)
+    if not name.startswith(INBOX) or not inbox.is_ref(ref):
+        raise InvalidIntent(
+            f"letter: must be one that the list shows, such as inbox:1700000000000-0, not {name[:60]!r}"
+        )
+    event = await inbox.find(store, keys, ref, dead=True)
+    if event is None:
+        raise LetterNotFound(f"there is no dead letter {name}: it was requeued, dropped, or is too old")
+    return event
