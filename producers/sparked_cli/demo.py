@@ -115,7 +115,7 @@ def _free_ports(first: int) -> dict[str, int]:
 async def _api_key(url: str) -> str:
     """A key for trying the gateway out."""
     async with Store(url) as store:
-        scopes = {Scope.CHARGE, Scope.READ}
+        scopes = set(Scope)
         _, token = await api_keys.create(store, Keys(), app="demo", scopes=scopes, label="credits demo")
     return token
 
@@ -212,7 +212,7 @@ def _table(told: Mapping[str, object]) -> Table:
         table.add_row(title, apps[title.lower()])
     table.add_row("Console", f"{told['console']}  sign in with Clerk as {told['admin']}; no password")
     table.add_row("Gateway", f"{told['gateway']}  its API is at /openapi.json")
-    table.add_row("API key", f"{told['api_key']}  charges, and reads")
+    table.add_row("API key", f"{told['api_key']}  charges, reads, and opens the console")
     table.add_row("Webhooks", f"{told['webhooks']}")
     table.add_row("Clerk", f"{told['clerk']}  a stand-in")
     table.add_row("Store", f"export CREDITS_URL={told['store']}")

@@ -2,13 +2,16 @@
 
 import asyncio
 import gc
+import logging
 import resource
 import socket
+import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
 import uvicorn
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from starlette.applications import Starlette
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -35,6 +38,11 @@ _OTHER_FILES = 256
 _GC_EVERY = 20_000
 """New objects between two collections of the youngest."""
 
+_LINE_EVERY_S = 1.0
+"""Time between two lines in the log that say the same of malformed or too many requests."""
+
+_ASKS_FOR_UPGRADE = (b"connection", b"upgrade", b"http2-settings")
+
 _HEAD_TOO_LARGE = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 )
@@ -52,6 +60,7 @@ class Server:
         self._app = app
         self._address = (host, port)
         self._settings = settings
+        logging.getLogger("uvicorn.error").addFilter(_few_lines)
         self._uvicorn = _Uvicorn(
             uvicorn.Config(
                 app,
@@ -143,6 +152,8 @@ class _Protocol(HttpToolsProtocol):
     Else a half-sent request would stay for ever, one head could take all memory, and a stream would be waited for.
     """
 
+    _running: Any = None
+    """The request that is being answered: others may be waiting behind it, on the same connection."""
     _head_due: asyncio.TimerHandle | None = None
     _stalled: asyncio.TimerHandle | None = None
     _free_since = 0.0
@@ -154,6 +165,10 @@ class _Protocol(HttpToolsProtocol):
         self._head_due = self.loop.call_later(HEAD_S, self._end_unless_it_came)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        # uvicorn tells only the last one that has come.
+        if self._running is not None and not self._running.response_complete:
+            self._running.disconnected = True
+            self._running.message_event.set()
         super().connection_lost(exc)
         for timer in (self._head_due, self._stalled):
             if timer is not None:
@@ -173,8 +188,12 @@ class _Protocol(HttpToolsProtocol):
         super().on_response_complete()
         self._free_since = self.loop.time()
 
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
     def shutdown(self) -> None:
-        under_way: Any = self.cycle
+        under_way = self._running
         # What has begun and has no length is a stream: it has no end to wait for, and its listener comes back.
         if under_way is not None and under_way.response_started and under_way.chunked_encoding:
             self.transport.abort()
@@ -187,7 +206,7 @@ class _Protocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         piece, rest = data[: self._room], data[self._room :]
         self._room -= len(piece)
-        super().data_received(piece)
+        self._feed(piece)
         if self._room == 0:
             self._refuse()
         elif rest and not self.transport.is_closing():
@@ -195,6 +214,8 @@ class _Protocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._room = HEAD_BYTES_MAX
+        if self.parser.should_upgrade():
+            return
         super().on_headers_complete()
         # A body's trailers are added to these, and must not pass for headers of the request.
         self.headers = []
@@ -207,6 +228,43 @@ class _Protocol(HttpToolsProtocol):
         if self._is_free():
             self.transport.write(_HEAD_TOO_LARGE)
         self.transport.close()
+
+    # Upgrades. None is offered, so who asks for one is answered as anybody else, as RFC 9110 has it. But the parser
+    # would take what follows the head for the other protocol, and the request for one without a body: a capture of a
+    # part would be one of the whole. So the head is read again, without what asks. Java's client asks by default.
+
+    def _feed(self, data: bytes) -> None:
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except HttpParserUpgrade as upgrade:
+            self._read_again(data[upgrade.args[0] :])
+        except HttpParserError:
+            self._refuse_malformed()
+
+    def _read_again(self, rest: bytes) -> None:
+        method, version = self.parser.get_method(), self.parser.get_http_version()
+        if method == b"CONNECT":
+            self._refuse_malformed()
+            return
+        head = [b"%b %b HTTP/%b" % (method, self.url, version.encode())]
+        for name, value in self.headers:
+            if name not in _ASKS_FOR_UPGRADE:
+                head.append(b"%b: %b" % (name, value))
+            elif name == b"connection" and b"close" in value.lower():
+                head.append(b"connection: close")
+        self.parser = HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # As uvicorn's.
+        self._feed(b"\r\n".join([*head, b"", rest]))
+
+    def on_message_complete(self) -> None:
+        if not self.parser.should_upgrade():
+            super().on_message_complete()
+
+    def _refuse_malformed(self) -> None:
+        message = "Invalid HTTP request received."
+        self.logger.warning(message)
+        self.send_400_response(message)
 
     # The deadline. One timer for the connection, which looks again, is cheaper than one for each request.
 
@@ -259,6 +317,26 @@ class _Joining(asyncio.Transport):
         if self._kept:
             kept, self._kept = self._kept, b""
             self._inner.write(kept)
+
+
+class _FewLines(logging.Filter):
+    """Of warnings that anybody can bring about, lets each through once in a while: else they would fill the disk."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._told_at: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.levelno != logging.WARNING or record.exc_info:
+            return True
+        now = time.monotonic()
+        if now - self._told_at.get(record.msg, float("-inf")) < _LINE_EVERY_S:
+            return False
+        self._told_at[record.msg] = now
+        return True
+
+
+_few_lines = _FewLines()
 
 
 def _allow_files(count: int) -> None:

@@ -16,6 +16,10 @@ from sparked_credits.errors import StoreRefused, Unavailable, describe
 COMMAND_TIMEOUT_S = 5.0
 """How long one round trip to the store may take before it counts as unreachable."""
 
+CALLS_MAX = 64
+"""Calls to the store at a time; more wait, within their timeout. Each has a connection, and a Cluster's client opens as
+many as there are calls, and keeps them: a crowd of requests would use up the process's files and the server's places."""
+
 Command = Sequence[str | bytes | int]
 
 _SCHEMES = {
@@ -56,6 +60,7 @@ class Store:
         self.is_local = url.startswith("unix://")
         self._stack = AsyncExitStack()
         self._client: Any = None
+        self._places = asyncio.Semaphore(CALLS_MAX)
 
     async def __aenter__(self) -> Self:
         try:
@@ -75,7 +80,7 @@ class Store:
 
     async def command(self, *command: str | bytes | int, **options: Any) -> Any:
         """One command, one reply; raises redis-py's errors, or TimeoutError after `COMMAND_TIMEOUT_S`."""
-        async with asyncio.timeout(COMMAND_TIMEOUT_S):
+        async with asyncio.timeout(COMMAND_TIMEOUT_S), self._places:
             with self._learning_servers():
                 return await self._client.execute_command(*command, **options)
 
@@ -84,7 +89,7 @@ class Store:
         pipeline = self._client.pipeline() if self.is_cluster else self._client.pipeline(transaction=False)
         for command in commands:
             pipeline.execute_command(*command)
-        async with asyncio.timeout(COMMAND_TIMEOUT_S):
+        async with asyncio.timeout(COMMAND_TIMEOUT_S), self._places:
             with self._learning_servers():
                 return cast(list[Any], await pipeline.execute(raise_on_error=False))
 

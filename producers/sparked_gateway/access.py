@@ -19,7 +19,7 @@ from sparked_gateway.api_keys import PREFIX, ApiKey, split
 from sparked_gateway.callers import Caller, Scope
 from sparked_gateway.known_keys import KnownKeys
 from sparked_gateway.problems import RETRY_AFTER_S, Kind, Problem
-from sparked_gateway.rates import Rates
+from sparked_gateway.rates import PERSON_RATE, Rates
 from sparked_gateway.refusals import Refusals
 from sparked_gateway.signed_in import Clerk, People
 
@@ -33,6 +33,7 @@ class Access:
         self._known = known
         self._people = people
         self._rates = rates or Rates()
+        self._rates_of_people = Rates()
         self._refusals = Refusals()
 
     @classmethod
@@ -91,8 +92,14 @@ class Access:
         return _person(await self._session(token), frozenset())
 
     def _token(self, request: Request) -> str:
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        given = request.headers.getlist("authorization")
+        scheme, _, token = (given[0] if given else "").partition(" ")
         token = token.strip()
+        if len(given) > 1:
+            # What stands between might have judged by the other.
+            self._refuse(
+                Kind.UNAUTHORIZED, "Authorization: must be sent once", "more than one Authorization header"
+            )
         if scheme.lower() != "bearer" or not token:
             self._refuse(
                 Kind.UNAUTHORIZED,
@@ -137,11 +144,20 @@ class Access:
                 "no API key, and no Clerk is set up",
             )
         try:
-            return await self._people.session(token)
+            session = await self._people.session(token)
         except KeysUnavailable as error:
             self._refuse(Kind.UNAVAILABLE, "sessions cannot be verified now: try again", error.reason)
         except NotSignedIn as error:
             self._refuse(Kind.UNAUTHORIZED, f"session token: {error.reason}", f"session: {error.reason}")
+        wait_s = self._rates_of_people.wait_s(session.user, PERSON_RATE)
+        if wait_s:
+            self._refuse(
+                Kind.RATE_LIMITED,
+                f"one person may ask {PERSON_RATE} times a second",
+                f"a person asks more than {PERSON_RATE} times a second",
+                retry_after_s=wait_s,
+            )
+        return session
 
     async def _admin(self, session: Session, scope: Scope) -> Caller:
         """The person, if they are an admin and `scope` is one of an admin's."""

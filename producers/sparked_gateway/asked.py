@@ -35,6 +35,7 @@ User = Annotated[Name, WithJsonSchema(USER_SCHEMA)]
 EarlierKey = Annotated[Key, WithJsonSchema(KEY_SCHEMA)]
 Timeout = Annotated[
     float,
+    Strict(),
     Field(
         gt=0,
         le=TIMEOUT_S_MAX,
@@ -107,6 +108,7 @@ class HoldBody(ChargeBody):
 
     expires_in: Annotated[
         float,
+        Strict(),
         Field(ge=1, le=EXPIRES_IN_MS_MAX / 1000, description="Seconds until the hold lapses by itself."),
     ] = 3600.0
 

@@ -3,6 +3,7 @@
 Paths are matched before they are decoded, so that a user or a key may have a `/` in it, sent as `%2F`.
 """
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from starlette.types import Scope as AsgiScope
 from sparked_gateway.bodies import json_bytes, parse_body, parse_query, read_body
 from sparked_gateway.callers import Caller, Scope
 from sparked_gateway.idempotency import read_key
-from sparked_gateway.problems import Kind, Problem
+from sparked_gateway.problems import RETRY_AFTER_S, Kind, Problem
 from sparked_gateway.system import System
 
 
@@ -127,7 +128,15 @@ class Operations(BaseRoute):
                 f"{scope['method']} is not possible here, but {allowed}",
                 headers={"allow": allowed},
             )
-        answer = await self._answer(operation, Request(scope, receive))
+        try:
+            answer = await self._answer(operation, Request(scope, receive))
+        except asyncio.CancelledError:
+            # Nobody cancels a request but a server that stops, and has waited for it as long as it may.
+            raise Problem(
+                Kind.UNAVAILABLE,
+                "the gateway is stopping: send it again; what writes, with the same Idempotency-Key",
+                headers={"retry-after": str(RETRY_AFTER_S)},
+            ) from None
         body = json_bytes(answer.body)
         headers = [
             (b"content-type", b"application/json"),

@@ -147,6 +147,42 @@ async def test_trailers_are_no_headers() -> None:
         }
 
 
+@pytest.mark.parametrize("end", [b"", b"connection: close\r\n"], ids=["kept", "closed"])
+async def test_who_asks_for_an_upgrade_is_answered_as_anybody_else(
+    end: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With the body: Java's client asks for HTTP/2 by default, with whatever it sends."""
+    head = b"POST /told HTTP/1.1\r\nhost: x\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABk\r\n"
+    head += b"connection: upgrade, http2-settings\r\n" + end
+    one = head + b"content-length: 5\r\n\r\nhello"
+    other = head + b"transfer-encoding: chunked\r\n\r\n3\r\nbye\r\n0\r\n\r\n"
+    last = LINE + b"connection: close\r\n\r\n"
+    async with served() as (_, address):
+        both = [one[:-2], one[-2:], other, last] if not end else [one]
+        assert (await answer(address, *both)).count(b" 200 OK") == (1 if end else 3)
+        told_bytes = await answer(address, *both)
+        assert b'"bytes":5' in told_bytes
+        assert end or b'"bytes":3' in told_bytes
+        # To the byte, as above; and there is no end to a tunnel.
+        assert b" 400 " in await answer(address, b"CONNECT x:1 HTTP/1.1\r\nhost: x\r\n\r\n")
+    assert "upgrade" not in caplog.text.lower()
+
+
+async def test_a_request_behind_a_stream_does_not_keep_it_from_ending() -> None:
+    async with served() as (stop, address), connected(address) as (reader, writer):
+        writer.write(b"GET /numbers HTTP/1.1\r\nhost: x\r\n\r\n" + LINE + b"\r\n")
+        await reader.readuntil(b"data: 3\n")
+        async with asyncio.timeout(5):
+            await stop()
+
+
+async def test_what_strangers_send_does_not_fill_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    async with served() as (_, address):
+        for _ in range(20):
+            assert b" 400 " in await answer(address, b"nonsense\r\n\r\n")
+    assert 1 <= caplog.text.count("Invalid HTTP request") <= 3
+
+
 async def test_a_connection_may_be_older_than_a_head_may_take(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_server, "HEAD_S", 0.3)
     monkeypatch.setattr(http_server, "KEEP_ALIVE_S", 60)

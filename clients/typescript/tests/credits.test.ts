@@ -163,32 +163,30 @@ test('any key and user that the system takes arrives as it is', async () => {
 
 // When the network fails
 
-test('a lost answer, a proxy\'s error and a refused connection are retried with the same key', async () => {
+test('a lost answer, a proxy\'s error and a refused connection are retried with the same key', async (t) => {
   const lee = await user('lee', 100);
-  const net = await network((number, pass, req, res) => {
+  const net = await network(t, (number, pass, req, res) => {
     if (number === 1) return loseAnswer(req, res);
     if (number === 2) return void res.writeHead(502, { 'content-type': 'text/html' }).end('<html>');
     if (number === 3) return void res.destroy();
     pass();
   });
   const receipt = await net.client.deduct(lee, 10, 'chat', {}, { key: 'm-1' });
-  await net.close();
   assert.equal(net.requests, 4);
   assert.equal(receipt.replayed, true);
   assert.equal(await app.getBalance(lee), 90);
 });
 
-test('a retry waits as long as it is asked to', async () => {
+test('a retry waits as long as it is asked to', async (t) => {
   const mo = await user('mo', 100);
   const busy = { type: `${PROBLEM}busy`, status: 503, detail: 'busy' };
   const times: number[] = [];
-  const net = await network((number, pass, _req, res) => {
+  const net = await network(t, (number, pass, _req, res) => {
     times.push(Date.now());
     if (number > 1) return pass();
     res.writeHead(503, { 'content-type': 'application/problem+json', 'retry-after': '1' }).end(JSON.stringify(busy));
   });
   await net.client.deduct(mo, 10, 'chat', {}, { key: 'm-1' });
-  await net.close();
   assert((times[1] ?? 0) - (times[0] ?? 0) >= 990);
 });
 
@@ -200,12 +198,11 @@ test('requests under one key at the same moment all get its receipt', async () =
   assert.equal(await app.getBalance(nan), 90);
 });
 
-test('where no answer comes in time, the outcome is unknown, and the same key settles it', async () => {
+test('where no answer comes in time, the outcome is unknown, and the same key settles it', async (t) => {
   const oz = await user('oz', 100);
-  const net = await network(() => undefined);
+  const net = await network(t, () => undefined);
   const options = { key: 'm-1', timeoutMs: 300 };
   const error = await net.client.deduct(oz, 10, 'chat', {}, options).catch((error: unknown) => error);
-  await net.close();
   assert(error instanceof UnavailableError, inspect(error));
   assert.equal(error.name, 'UnavailableError');
   assert.equal((await app.deduct(oz, 10, 'chat', {}, { key: 'm-1' })).balance, 90);
@@ -213,26 +210,23 @@ test('where no answer comes in time, the outcome is unknown, and the same key se
   await assert.rejects(nowhere.getBalance(oz, { timeoutMs: 300 }), UnavailableError);
 });
 
-test('a refusal is not retried, nor what is no gateway', async () => {
+test('a refusal is not retried, nor what is no gateway', async (t) => {
   const pia = await user('pia', 5);
-  const net = await network((_number, pass) => pass());
+  const net = await network(t, (_number, pass) => pass());
   await assert.rejects(net.client.deduct(pia, 10, 'chat', {}, { key: 'm-1' }), InsufficientCreditsError);
   assert.equal(net.requests, 1);
-  await net.close();
-  const other = await network((_number, _pass, _req, res) => void res.writeHead(302, { location: url }).end());
+  const other = await network(t, (_number, _pass, _req, res) => void res.writeHead(302, { location: url }).end());
   await assert.rejects(other.client.getBalance(pia), /answered 302, and not as a gateway does/);
-  await other.close();
 });
 
-test('whoever waits can stop waiting', async () => {
-  const net = await network(() => undefined);
+test('whoever waits can stop waiting', async (t) => {
+  const net = await network(t, () => undefined);
   const stop = new AbortController();
   const waiting = net.client.getBalance('ada', { signal: stop.signal });
   const why = new Error('the page is gone');
   stop.abort(why);
   await assert.rejects(waiting, (error) => error === why);
   await assert.rejects(net.client.getBalance('ada', { signal: stop.signal }), (error) => error === why);
-  await net.close();
 });
 
 // The API key

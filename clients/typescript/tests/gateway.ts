@@ -2,6 +2,7 @@
 
 import { createServer, request, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import type { TestContext } from 'node:test';
 import { CreditsSDK } from '../credits.js';
 
 function told(name: string): string {
@@ -29,7 +30,7 @@ export async function user(name: string, initial: number): Promise<string> {
   return name;
 }
 
-export interface Network extends AsyncDisposable {
+export interface Network {
   client: CreditsSDK;
   /** How many requests have come. */
   requests: number;
@@ -38,24 +39,19 @@ export interface Network extends AsyncDisposable {
 /** What becomes of a request: `pass` sends it on to the gateway, and its answer back. */
 export type Fate = (number: number, pass: () => void, req: IncomingMessage, res: ServerResponse) => void;
 
-/** A client whose requests have a `fate`, the first of them with the number 1. */
-export async function network(fate: Fate): Promise<Network & { close(): Promise<void> }> {
+/** A client whose requests have a `fate`, the first of them with the number 1, until the test has ended. */
+export async function network(t: TestContext, fate: Fate): Promise<Network> {
   const server = createServer((req, res) => {
     made.requests += 1;
     fate(made.requests, () => forward(req, res), req, res);
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as AddressInfo;
-  const close = async (): Promise<void> => {
+  t.after(() => {
     server.closeAllConnections();
-    await new Promise((resolve) => server.close(resolve));
-  };
-  const made = {
-    client: new CreditsSDK({ url: `http://127.0.0.1:${port}/`, token: appToken }),
-    requests: 0,
-    close,
-    [Symbol.asyncDispose]: close,
-  };
+    server.close();
+  });
+  const { port } = server.address() as AddressInfo;
+  const made = { client: new CreditsSDK({ url: `http://127.0.0.1:${port}/`, token: appToken }), requests: 0 };
   return made;
 }
 
