@@ -119,12 +119,12 @@ class Server:
 def run(serving: Coroutine[Any, Any, None]) -> None:
     """As `asyncio.run`, in a process that does nothing but serve.
 
-    On uvloop, where that is installed: a charge over HTTP takes a fifth less of a core with it.
+    On uvloop, where that is installed: a charge over HTTP takes up to a fifth less of a core with it.
     """
     make_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
     with suppress(ImportError):
         from uvloop import new_event_loop as make_loop
-    # What is there by now stays, and what requests make seldom has cycles: looking for these took 8 % of the time.
+    # What is there by now stays, and what requests make seldom has cycles: looking for these took 5 to 8 % of the time.
     gc.freeze()
     gc.set_threshold(_GC_EVERY)
     with asyncio.Runner(loop_factory=make_loop) as runner:
@@ -287,7 +287,7 @@ class _Joining(asyncio.Transport):
     """A transport that sends what is written within one turn of the loop together.
 
     uvicorn writes the head of an answer and its body one after the other: two system calls, each of which wakes the
-    client, took a fifth of the time of a charge.
+    client, took up to a fifth of the time of a charge.
     """
 
     def __init__(self, inner: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:

@@ -18,7 +18,7 @@ COMMAND_TIMEOUT_S = 5.0
 
 CALLS_MAX = 64
 """Calls to the store at a time; more wait, within their timeout. Each has a connection, and a Cluster's client opens as
-many as there are calls, and keeps them: a crowd of requests would use up the process's files and the server's places."""
+many as there are calls, and keeps them: a crowd of requests would use up the process's files and the server's room."""
 
 Command = Sequence[str | bytes | int]
 

@@ -106,6 +106,9 @@ async def test_a_crowd_of_readers_does_not_use_up_the_stores_connections(
     system: System, chat: Client
 ) -> None:
     before = await clients(system)
+    await chat.available()
+    # So that all of them have come before any is answered.
+    await system.store.on_each("CLIENT", "PAUSE", "500", "ALL")
     reading = [asyncio.open_connection("127.0.0.1", chat.base_url.port) for _ in range(300)]
     async with AsyncExitStack() as stack:
         connections = await asyncio.gather(*reading)
