@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import StringConstraints
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -27,7 +27,7 @@ _SHAPES = {"low": 12, "high": 60}
 class Wish(Body):
     """What somebody wants to see."""
 
-    prompt: Annotated[str, Field(pattern=r"\S", max_length=1000)]
+    prompt: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000)]
     complexity: Literal["low", "high"] = "low"
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import StringConstraints
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -26,7 +26,7 @@ _METADATA = {"app": NAME, "model": "claude-sonnet-4"}
 class Message(Body):
     """What somebody writes."""
 
-    message: Annotated[str, Field(pattern=r"\S", max_length=4000)]
+    message: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=4000)]
 
 
 def create_app(world: World, *, webhooks_url: str, clerk_webhook_secret: str) -> Starlette:

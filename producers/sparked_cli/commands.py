@@ -73,5 +73,6 @@ def _misuse(error: typer.TyperException) -> str:
     """What was typed wrong, of which option, and where the right thing is explained."""
     # The message alone does not name the option. "Value error, " is pydantic's, and tells nothing.
     message = getattr(error, "format_message", error.__str__)().replace("Value error, ", "").rstrip(".")
+    message = " ".join(message.split())  # Choices come as a list of lines.
     context = getattr(error, "ctx", None)
     return f"{message}. See `{context.command_path} --help`." if context else message

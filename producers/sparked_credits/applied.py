@@ -54,6 +54,11 @@ class Outcome:
     def from_message(cls, user: str, arrived: int | None, stored: list[Any]) -> Self:
         """Read one as a worker publishes it: whose, when it arrived, and a receipt."""
         _version, status, kind, amount, action, posted, held, seq, at = stored[:9]
+        numbers = (amount, posted, held, seq, at, 0 if arrived is None else arrived)
+        if not all(type(text) is str for text in (user, kind, action)) or not all(
+            type(number) is int for number in numbers
+        ):
+            raise TypeError("not an outcome")
         return cls(user, arrived, Status(status), kind, amount, action, posted, held, seq, at)
 
 

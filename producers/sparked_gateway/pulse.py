@@ -137,6 +137,7 @@ class Pulse:
     async def beat(self, system: System, listeners: Callable[[], int]) -> None:
         """Tell how things stand, every second, until cancelled. While the store does not answer, nothing is told."""
         loop = asyncio.get_running_loop()
+        self._counts = Counts(loop.time())
         while True:
             if not self._is_watched.is_set():
                 await self._is_watched.wait()

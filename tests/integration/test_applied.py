@@ -160,3 +160,18 @@ async def cut(system: System) -> AsyncIterator[Callable[[], None]]:
 
         yield kill
         await asyncio.gather(*tasks)
+
+
+@pytest.mark.parametrize(
+    "message", ["{", "[1]", '[["u",1,[1,"applied","charge","1","x",1,0,"2",3]]]', '[[{},null,[1,"applied"]]]']
+)
+async def test_what_no_worker_published_is_passed_over(
+    system: System, watcher: Watcher, message: str
+) -> None:
+    await system.store.command("PUBLISH", system.keys.applied(), message)
+    async with system.admin() as admin:
+        await admin.open_account("user_1")
+
+    await wait_until(lambda: bool(watcher.outcomes))
+    assert [o.user for o in watcher.outcomes] == ["user_1"]
+    assert watcher.subscriptions == 1

@@ -1,5 +1,6 @@
 """The console's pulse: what was decided each second, how long it waited, and how the queues and workers are."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any
@@ -42,6 +43,14 @@ async def test_what_is_decided_is_counted_by_kind_and_by_refusal(system: System,
         assert summed(console.pulses, "refused") == {"insufficient_credits": 1}
         waits = [pulse["wait_ms"] for pulse in console.pulses if pulse["wait_ms"]]
         assert all(0 <= wait["p50"] <= wait["p99"] <= wait["max"] for wait in waits)
+
+
+async def test_a_pulse_counts_from_the_moment_that_somebody_watches(gateway: Stage) -> None:
+    now = asyncio.get_running_loop().time
+    began = now()
+    async with gateway.console() as console:
+        await wait_until(lambda: len(console.pulses) > 1)
+        assert sum(pulse["seconds"] for pulse in console.pulses) <= now() - began
 
 
 async def test_it_tells_who_owns_which_shard_and_what_waits(system: System, gateway: Stage) -> None:

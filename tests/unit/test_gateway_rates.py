@@ -46,6 +46,17 @@ def test_keys_do_not_use_up_each_others_rate(clock: Clock) -> None:
     assert [rates.wait_s(key, 1) for key in "aab"] == [0, 1, 0]
 
 
+def test_who_has_asked_nothing_for_a_second_takes_no_room(clock: Clock) -> None:
+    rates = Rates(clock)
+    for number in range(1000):
+        assert rates.wait_s(f"user_{number}", 1) == 0
+    clock.now += 1
+    assert [rates.wait_s("a", 1), rates.wait_s("a", 1)] == [0, 1]
+    assert len(rates._buckets) == 1
+    clock.now += 0.5
+    assert rates.wait_s("a", 1) == 1
+
+
 def test_refusals_are_told_a_few_times_a_second_and_the_rest_is_counted(
     clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:

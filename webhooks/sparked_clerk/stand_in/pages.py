@@ -161,7 +161,7 @@ def _form(action: str, back: str, email: str, complaint: str) -> str:
     described = ' aria-invalid="true" aria-describedby="complaint"' if complaint else ""
     return (
         f'<form method="post"><input type="hidden" name="redirect_url" value="{escape(back)}">'
-        '<label for="email">E-mail address</label><input id="email" name="email" type="email" required '
+        '<label for="email">E-mail address</label><input id="email" name="email" type="email" required autofocus '
         f'autocomplete="email" maxlength="{_EMAIL_LENGTH_MAX}" value="{escape(email)}"{described}>{said}'
         f'<button type="submit">{action}</button></form>'
     )
