@@ -4,7 +4,6 @@ import json
 from dataclasses import replace
 from hashlib import sha256
 from hmac import compare_digest
-from secrets import token_hex
 
 import pytest
 
@@ -12,14 +11,13 @@ from sparked_gateway import api_keys
 from sparked_gateway.api_keys import ApiKey, Former, parsed, split
 from sparked_gateway.callers import Scope
 
-SECRET, OLD, OTHER = token_hex(24), token_hex(24), token_hex(24)
-ID = "0123456789ab"
-
 
 def hashed(secret: str) -> str:
     return sha256(secret.encode()).hexdigest()
 
 
+SECRET, OLD, OTHER = (hashed(text)[:48] for text in ("new", "old", "another"))
+ID = "0123456789ab"
 KEY = ApiKey(ID, "chat", frozenset({Scope.CHARGE, Scope.READ}), hashed(SECRET), 1000, 50)
 
 

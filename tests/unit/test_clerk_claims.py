@@ -46,7 +46,7 @@ async def verified(parties: Any = None, **claims: Any) -> Session:
         ({"sts": "pending"}, "not active"),
         ({"sts": ["active"]}, "not active"),
     ],
-    ids=str,
+    ids=lambda each: " ".join(each) if isinstance(each, dict) else each,
 )
 async def test_a_claim_that_is_missing_or_wrong_is_refused(claims: dict[str, Any], reason: str) -> None:
     with pytest.raises(NotSignedIn) as caught:
