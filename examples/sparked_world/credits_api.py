@@ -51,7 +51,13 @@ async def grant(request: Request) -> Response:
         raise Forbidden
     key, asked, world = key_of(request), await read_body(request, Grant), connections(request).world
     async with Admin.connect(world.admin_url, actor=session.user, namespace=world.namespace) as admin:
-        receipt = await admin.grant(asked.targetUserId, asked.amount, reason=asked.reason, key=key)
+        receipt = await admin.grant(
+            asked.targetUserId,
+            asked.amount,
+            reason=asked.reason,
+            key=key,
+            metadata={"granted_by": session.user},  # As the guide has it; it is also the entry's `actor`.
+        )
     return JSONResponse({"balance": receipt.available, "granted": receipt.amount, "granted_by": session.user})
 
 

@@ -102,9 +102,7 @@ def _say_ready(url: str, urls: dict[str, str], *, as_json: bool) -> None:
     told = [f"Ready. In another terminal:\n  export CREDITS_URL={url}"]
     if "webhooks" in urls:
         told.append(f"Webhooks are taken in at {urls['webhooks']}/webhooks/clerk and the like.")
-    told.append(
-        f"The gateway is at {urls['gateway']}, for apps with a key of `credits keys create`; the console, for"
-    )
-    told.append(f"people who sign in with Clerk, at {urls['gateway']}/console.")
+    told.append(f"The gateway is at {urls['gateway']}, for apps with a key of `credits keys create`;")
+    told.append(f"the console, for admins, at {urls['gateway']}/console.")
     say("\n".join(told), {"url": url, **urls}, as_json=as_json)
     out.file.flush()

@@ -52,7 +52,10 @@ _DESCRIPTION = """Prepaid credits that a family of apps share, one balance per u
 
 Times in answers are in ms since 1970, amounts are whole credits. Every write has an `Idempotency-Key`, and has one
 effect however often it is sent. Errors are problem details (RFC 9457); their `type` never changes its meaning.
-Fields may be added to answers; requests with unknown fields are refused."""
+Fields may be added to answers; requests with unknown fields are refused.
+
+Beside these operations there are two streams of server-sent events: `GET /me/events`, the balance of whoever is signed
+in as it changes, and `GET /v1/admin/live`, how the system stands each second."""
 
 
 def openapi_route(operations: Sequence[Operation]) -> Route:

@@ -6,7 +6,7 @@ from sparked_gateway.operations import Answer, Call, Operation, Who
 from sparked_gateway.problems import Kind
 from sparked_gateway.reads import history_of
 
-_AMONG_ADMINS = ("actor", "reason")
+_AMONG_ADMINS = ("actor", "granted_by", "reason")
 """Of what an admin did: their name is not the user's business, and what they noted was not written for the user."""
 
 

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Protocol
 
 from starlette.requests import Request
 from starlette.routing import Route
@@ -12,19 +11,12 @@ from starlette.types import ASGIApp
 from sparked_gateway.callers import Caller, Scope
 from sparked_gateway.event_stream import EventStream
 from sparked_gateway.live import Live
+from sparked_gateway.operations import Authority
 
 KEY_STREAM_S = 60.0
 """How long a stream lasts for an API key, which has no end of its own: a revoked one hears no more than that."""
 
 _SEQ_DIGITS_MAX = 16
-
-
-class Authority(Protocol):
-    """Knows who is calling; `access.Access`."""
-
-    async def caller(self, request: Request, scope: Scope) -> Caller: ...
-
-    async def person(self, request: Request) -> Caller: ...
 
 
 def stream_routes(authority: Authority, live: Live) -> list[Route]:

@@ -79,7 +79,7 @@ async def test_an_adjustment_that_is_refused_says_why_and_another_try_is_another
     await console.open(page, ADA)
     dialog = await act(page, "Adjust", "Adjust by −150", Credits="-150", Reason="mistake")
     await expect(dialog.get_by_role("alert")).to_have_text(
-        "Insufficient credits. needs 150 credits, 100 available"
+        "Insufficient credits: needs 150 credits, 100 available"
     )
     async with console.system.admin() as admin:
         await admin.grant("ada", 100, reason="more", key="g")

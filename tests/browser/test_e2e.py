@@ -94,6 +94,7 @@ async def test_a_video_that_is_stopped_costs_the_seconds_that_were_made(demo: De
     await page.get_by_test_id("stop").click()
     caption = page.get_by_test_id("result").locator("figcaption")
     await expect(caption).to_contain_text("Stopped by you")
+    await expect(page.get_by_test_id("send")).to_be_focused()
     credits_ = int((await caption.inner_text()).split()[-2])
     assert credits_ < 100
     await expect(balance(page)).to_have_text(str(100 - credits_))

@@ -69,7 +69,7 @@ async def test_a_person_may_ask_so_often_and_keeps_nobody_else_from_asking(gatew
 async def test_a_person_does_not_read_what_admins_note(
     gateway: Stage, chat: Client, backoffice: Client
 ) -> None:
-    terms = {"user": USER, "reason": "looks like fraud", "metadata": {"order": 99}}
+    terms = {"user": USER, "reason": "looks like fraud", "metadata": {"order": 99, "granted_by": "boss"}}
     await backoffice.write("/v1/admin/grants", "g1", amount=50, **terms)
     await chat.charge("k1", 10, metadata={"reason": "the app's own"})
     me = {"authorization": f"Bearer {gateway.token(USER)}"}

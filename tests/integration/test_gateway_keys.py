@@ -105,7 +105,7 @@ async def test_people_read_the_key_and_the_list(
         (("create", "--app", "system", "--scope", "read"), "app: 'system' is kept"),
         (("create", "--app", "two words", "--scope", "read"), "app: must be 1 to 128"),
         (("create", "--app", "a" * 120, "--scope", "read"), "app: must be 1 to 128"),
-        (("create", "--app", "chat"), "Missing option '--scope'"),
+        (("create", "--app", "chat"), "'--scope'. Choose from: charge, read, admin. See"),
         (("create", "--app", "chat", "--scope", "everything"), "'everything' is not one of"),
         (("create", "--app", "chat", "--scope", "read", "--rate", "0"), "rate: must be 1 to 100000"),
         (("create", "--app", "chat", "--scope", "read", "--rate", "many"), "rate: must be a whole number"),

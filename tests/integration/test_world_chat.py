@@ -133,7 +133,7 @@ MALFORMED: list[tuple[str | None, object, str]] = [
     ("two words", HELLO, "Idempotency-Key: "),
     ("k" * 201, HELLO, "Idempotency-Key: "),
     ("k1", {}, "message: "),
-    ("k1", {"message": " \n"}, "message: "),
+    ("k1", {"message": " \n"}, "message: String should have at least 1"),
     ("k1", {"message": 5}, "message: "),
     ("k1", {"message": "x", "user": "user_2"}, "user: "),
     ("k1", {"message": "x" * 4001}, "message: "),

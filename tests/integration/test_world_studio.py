@@ -77,6 +77,20 @@ async def seconds_made(client: httpx.AsyncClient, user: Person, key: str = "k1")
     return made
 
 
+async def begin(
+    client: httpx.AsyncClient, user: Person, camera: Camera, seconds: int = 1
+) -> "asyncio.Task[httpx.Response]":
+    """A video that is being made, with so many seconds of it there."""
+    making = generate(client, user)
+    camera.make(seconds)
+
+    async def is_begun() -> bool:
+        return await seconds_made(client, user) == seconds
+
+    await wait_until(is_begun)
+    return making
+
+
 async def test_a_video_costs_ten_a_second(
     system: System, client: httpx.AsyncClient, ada: Person, camera: Camera
 ) -> None:
@@ -101,13 +115,7 @@ async def test_a_video_costs_ten_a_second(
 async def test_while_it_is_made_all_of_it_is_held(
     client: httpx.AsyncClient, ada: Person, camera: Camera
 ) -> None:
-    making = generate(client, ada)
-    camera.make(1)
-
-    async def is_begun() -> bool:
-        return await seconds_made(client, ada) == 1
-
-    await wait_until(is_begun)
+    making = await begin(client, ada, camera)
     assert await ada.balance(client) == 60
     camera.make(3)
     assert (await making).json()["cost"] == 40
@@ -117,13 +125,7 @@ async def test_while_it_is_made_all_of_it_is_held(
 async def test_one_that_is_stopped_costs_what_was_made(
     client: httpx.AsyncClient, ada: Person, camera: Camera
 ) -> None:
-    making = generate(client, ada)
-    camera.make(1)
-
-    async def is_begun() -> bool:
-        return await seconds_made(client, ada) == 1
-
-    await wait_until(is_begun)
+    making = await begin(client, ada, camera)
     stopped = await ada.post(client, "/api/video/stop", {}, key="k1")
     assert stopped.json() == {"stopping": True}
     camera.make(1)
@@ -135,13 +137,7 @@ async def test_one_that_is_stopped_costs_what_was_made(
 async def test_when_nobody_waits_for_it_any_more_it_costs_what_was_made(
     system: System, client: httpx.AsyncClient, ada: Person, camera: Camera
 ) -> None:
-    making = generate(client, ada)
-    camera.make(1)
-
-    async def is_begun() -> bool:
-        return await seconds_made(client, ada) == 1
-
-    await wait_until(is_begun)
+    making = await begin(client, ada, camera)
     making.cancel()
     await asyncio.wait({making})
 
@@ -161,13 +157,7 @@ async def test_when_nobody_waits_for_it_any_more_it_costs_what_was_made(
 async def test_one_that_breaks_off_costs_what_was_made(
     client: httpx.AsyncClient, ada: Person, camera: Camera
 ) -> None:
-    camera.make(3)
-    making = generate(client, ada)
-
-    async def is_begun() -> bool:
-        return await seconds_made(client, ada) == 3
-
-    await wait_until(is_begun)
+    making = await begin(client, ada, camera, 3)
     camera.break_down()
     said = (await making).json()
     assert (said["seconds"], said["cost"], said["ended"]) == (3, 30, "failed")
@@ -210,13 +200,7 @@ async def test_nobody_sees_or_stops_what_somebody_else_has_made(
     system: System, clerk: ClerkStandIn, client: httpx.AsyncClient, ada: Person, camera: Camera
 ) -> None:
     other = await person(system, clerk)
-    making = generate(client, ada)
-    camera.make(1)
-
-    async def is_begun() -> bool:
-        return await seconds_made(client, ada) == 1
-
-    await wait_until(is_begun)
+    making = await begin(client, ada, camera)
     assert await seconds_made(client, other) is None
     assert (await other.post(client, "/api/video/stop", {}, key="k1")).json() == {"stopping": False}
     camera.make(3)

@@ -31,13 +31,14 @@ const follow = async (followed) => {
   setTimeout(follow, 250, followed);
 };
 
-making.querySelector("button").addEventListener("click", (event) => {
-  event.target.disabled = true;
+making.querySelector("button").addEventListener("click", () => {
   ask("/api/video/stop", { method: "POST", headers: { "Idempotency-Key": key } });
 });
 
 const end = () => {
   key = null;
+  // Else the focus would be on what is hidden now, and whoever uses the keyboard had to begin at the top.
+  if (making.contains(document.activeElement)) form.querySelector("[type=submit]").focus();
   making.hidden = true;
 };
 
@@ -46,7 +47,6 @@ const begin = (begun) => {
   bar.max = seconds.value;
   bar.value = 0;
   making.querySelector(".done").textContent = "Beginning";
-  making.querySelector("button").disabled = false;
   making.hidden = false;
   figure.hidden = true;
   follow(begun);

@@ -25,7 +25,7 @@ export function failed(problem, again) {
   return h(
     "div",
     { class: "notice bad", role: "alert" },
-    title ? h("strong", {}, `${title}. `) : null,
+    title ? h("strong", {}, `${title}: `) : null,
     problem instanceof Problem ? problem.detail : `The console failed: ${problem.message}`,
     again ? h("button", { class: "inline", on: { click: again } }, "Try again") : null,
   );

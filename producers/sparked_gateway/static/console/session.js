@@ -38,7 +38,7 @@ function withDeadline(promise) {
 }
 
 export const hasClerk = () => clerk !== null;
-export const hasKey = () => Boolean(sessionStorage.getItem(STORED));
+const hasKey = () => Boolean(sessionStorage.getItem(STORED));
 export const isSignedIn = () => hasKey() || Boolean(clerk?.user);
 
 let name = "";
