@@ -17,7 +17,7 @@ apps: $(VENV)/.run ## everything at once, with four apps to use in a browser, un
 	$(BIN)/credits demo
 
 test: $(VENV)/.dev ## all tests, in some ten to fifteen minutes
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 chaos: $(VENV)/.dev ## the fault tests, for longer
 	CREDITS_CHAOS=long $(BIN)/python -m pytest tests/chaos tests/property --timeout=3600

@@ -7,6 +7,7 @@ from pathlib import Path
 from secrets import token_hex
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from sparked_credits import Admin, Credits
 from sparked_credits.keys import Keys
@@ -18,6 +19,10 @@ from tests.ledger import check_ledger
 from tests.servers import RunningServer
 
 SHARDS = 4
+
+# How fast examples are made and run says more of the machine than of us.
+settings.register_profile("ours", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("ours")
 
 
 @pytest.fixture(scope="session", params=["valkey", "redis7", "cluster"])

@@ -6,7 +6,7 @@ Whatever its pages show they ask for as anybody may, with a key or a session; th
 from pathlib import Path
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from sparked_clerk.publishable import frontend_api
@@ -24,7 +24,7 @@ _STATIC = Path(__file__).parent / "static"
 
 
 def console_routes(clerk_publishable_key: str | None) -> list[Route]:
-    """`/console`, its files, and `/console/config.json`.
+    """`/console`, where a person who only knows the host is sent too, its files, and `/console/config.json`.
 
     Args:
         clerk_publishable_key: Of the instance that signs people in; None: only API keys do.
@@ -44,7 +44,11 @@ def console_routes(clerk_publishable_key: str | None) -> list[Route]:
     async def config_json(request: Request) -> Response:
         return JSONResponse(config)
 
+    async def to_the_console(request: Request) -> Response:
+        return RedirectResponse("/console", 303)
+
     return [
+        Route("/", to_the_console),
         Route("/console", page),
         Route("/console/", page),
         Route("/console/config.json", config_json),

@@ -48,7 +48,7 @@ class Kind(Enum):
     LEDGER_DAMAGED = ("ledger-damaged", 500, "The account's entries contradict each other")
     INTERNAL = ("internal", 500, "Something unexpected went wrong")
     BUSY = ("busy", 503, "Busy")
-    UNAVAILABLE = ("unavailable", 503, "No answer came, the outcome is unknown")
+    UNAVAILABLE = ("unavailable", 503, "No answer came")
 
     def __init__(self, slug: str, status: int, title: str) -> None:
         self.slug = slug

@@ -284,6 +284,7 @@ async def test_the_console_is_served_with_a_policy_that_lets_nothing_else_in(gat
         assert (await anybody.get("/console/")).content == page.content
         known = {"if-none-match": page.headers["etag"]}
         assert (await anybody.get("/console", headers=known)).status_code == 304
+        assert (await anybody.get("/")).headers["location"] == "/console"
         script = await anybody.get("/console/pages/glance.js")
         assert script.headers["content-type"] == "text/javascript; charset=utf-8"
         library = await anybody.get("/console/vendor/uplot/uPlot.iife.min.js")

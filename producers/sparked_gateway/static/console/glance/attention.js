@@ -16,18 +16,16 @@ export function attention() {
     show(pulse, overview) {
       if (!pulse && !overview) return;
       const found = [...ofPulse(pulse), ...ofOverview(pulse, overview)];
-      const told = found.map(({ tone, text, href, link }) =>
-        h("li", { class: tone }, h("span", {}, text), href ? h("a", { href }, link) : null),
-      );
+      if (!found.length) {
+        found.push({ tone: "good", text: pulse ? allWell(pulse) : "Nothing is noted; waiting for the first pulse." });
+      }
       const key = JSON.stringify(found);
       if (list.dataset.shown === key) return; // Rewritten each second it could not be read aloud, or clicked.
       list.dataset.shown = key;
-      fill(
-        list,
-        told.length
-          ? told
-          : h("li", { class: "good" }, pulse ? allWell(pulse) : "Nothing is noted; waiting for the first pulse."),
+      const told = found.map(({ tone, text, href, link }) =>
+        h("li", { class: tone }, h("span", {}, text), href ? h("a", { href }, link) : null),
       );
+      fill(list, told);
     },
   };
 }
