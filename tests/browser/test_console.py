@@ -198,6 +198,7 @@ async def test_the_theme_is_kept_and_every_control_is_reached_by_the_keyboard(
     await page.reload()
     await expect(page.get_by_role("button", name="Theme: dark")).to_be_visible()
     assert await page.evaluate(ground) != light
+    await expect(page.get_by_role("button", name="Reload")).to_be_visible()
     reached = []
     for _ in range(10):
         await page.keyboard.press("Tab")
