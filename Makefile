@@ -16,7 +16,7 @@ demo: $(VENV)/.run ## the tour: the whole story on a real store, in under 15 sec
 apps: $(VENV)/.run ## everything at once, with four apps to use in a browser, until Ctrl-C
 	$(BIN)/credits demo
 
-test: $(VENV)/.dev ## all tests, in some ten to fifteen minutes
+test: $(VENV)/.dev ## all tests, in some fifteen minutes
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 chaos: $(VENV)/.dev ## the fault tests, for longer
