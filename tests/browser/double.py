@@ -60,6 +60,8 @@ class Double:
         """What each token was asked for with."""
         self.history: list[dict[str, Any]] | None = []
         """Entries; None: 500."""
+        self.histories = 0
+        """How often it was asked for."""
 
     def app(self) -> Starlette:
         routes = [components_route(), Route("/me/events", self._events), Route("/me/history", self._history)]
@@ -86,6 +88,7 @@ class Double:
         return StreamingResponse(stream.parts(), media_type="text/event-stream")
 
     async def _history(self, request: Request) -> Response:
+        self.histories += 1
         if self.history is None:
             return Response(status_code=500)
         return JSONResponse({"entries": self.history, "next": None})

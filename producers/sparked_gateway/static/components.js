@@ -363,6 +363,7 @@ class CreditsHistory extends CreditsElement {
   #newest; // from this id
   #next; // to just before this one; null when there are no older ones.
   #refreshing = false;
+  #asked = false; // By hand, meanwhile.
 
   constructor() {
     super();
@@ -386,9 +387,11 @@ class CreditsHistory extends CreditsElement {
   }
 
   /** Put what is new on top. */
-  async #refresh() {
+  async #refresh(asked = false) {
+    this.#asked ||= asked && this.#refreshing;
     if (this.#refreshing) return;
     this.#refreshing = true;
+    this.#asked = false;
     const { user, seq } = this.#feed.balance;
     const page = await this.#page("");
     if (user === this.#user && page) {
@@ -401,10 +404,11 @@ class CreditsHistory extends CreditsElement {
       this.#rows.prepend(...this.#lines(known < 0 ? page.entries : page.entries.slice(0, known)));
       this.#newest = page.entries[0]?.id;
     }
-    if (user === this.#user) this.#settle(page, () => this.#refresh(), this.#rows.firstElementChild);
+    if (user === this.#user) this.#settle(page, () => this.#refresh(true), this.#rows.firstElementChild);
     await pause(QUIET_MS / 2); // However fast they come.
     this.#refreshing = false;
-    if (page && this.isConnected) this.update(this.#feed);
+    if (this.#asked) this.#refresh();
+    else if (page && this.isConnected) this.update(this.#feed);
   }
 
   /** Put older ones below. */
