@@ -9,6 +9,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from sparked_credits import readiness
 from sparked_credits.store import Store
 from sparked_webhooks import health
 from sparked_workers.embedded import EmbeddedStore
@@ -112,7 +113,7 @@ async def test_the_process_is_alive_and_answers_in_time_while_the_store_is_down_
     async with own_system(tmp_path) as (embedded, system), serving(system) as client:
         os.kill(embedded.pid, signal.SIGSTOP)
         try:
-            async with asyncio.timeout(health.READY_S + 4):
+            async with asyncio.timeout(readiness.READY_S + 4):
                 assert (await not_ready(client))["store"] == "did not answer in time"
                 assert "credits_store_up 0.0" in (await client.get("/metrics")).text
         finally:

@@ -1,27 +1,20 @@
 """Can events be taken in, and will something come of them?"""
 
-import asyncio
-from contextlib import suppress
-
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import ResponseError
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from sparked_credits.errors import StoreRefused, Unavailable, describe, store_errors
+from sparked_credits.errors import describe
 from sparked_credits.inbox import INBOX_MAX
 from sparked_credits.keys import Keys
+from sparked_credits.readiness import OK, check_all, check_workers
 from sparked_credits.sharing import Shared
 from sparked_webhooks.stores import Stores
-
-READY_S = 3.0
-"""How long all checks together may take: shorter than those who ask usually wait."""
-
-_OK = "ok"
 
 
 async def alive(request: Request) -> Response:
     """That this process serves; nothing about anything else."""
-    return JSONResponse({"status": _OK})
+    return JSONResponse({"status": OK})
 
 
 class Readiness:
@@ -38,27 +31,17 @@ class Readiness:
         Whether a jobs process lives is told too, and decides nothing: without one, events wait in the inbox.
         """
         told = await self._checked.result()
-        ready = all(told[name] == _OK for name in ("store", "inbox", "worker"))
+        ready = all(told[name] == OK for name in ("store", "inbox", "worker"))
         return JSONResponse({"ready": ready, "checks": told}, 200 if ready else 503)
 
     async def _check(self) -> dict[str, str]:
-        told = dict.fromkeys(("store", "inbox", "worker", "jobs"), "not checked")
-        checks = {"store": self._store, "inbox": self._inbox, "worker": self._worker, "jobs": self._jobs}
-        with suppress(TimeoutError):
-            async with asyncio.timeout(READY_S):
-                for name, check in checks.items():
-                    told[name] = "did not answer in time"
-                    try:
-                        told[name] = await check()
-                    except StoreRefused as error:
-                        told[name] = str(error)
-                    except (Unavailable, RedisError, OSError):
-                        told[name] = "does not answer"
-        return told
+        return await check_all(
+            {"store": self._store, "inbox": self._inbox, "worker": self._worker, "jobs": self._jobs}
+        )
 
     async def _store(self) -> str:
         await self._stores.check_identity()
-        return _OK
+        return OK
 
     async def _inbox(self) -> str:
         store = await self._stores.main()
@@ -71,16 +54,10 @@ class Readiness:
         if not await store.command("EXISTS", self._keys.inbox()):
             return "is gone: restore the store if it lost its data; if it is older than webhooks, run `credits init`"
         waiting = await store.command("XLEN", self._keys.inbox())
-        return _OK if waiting < INBOX_MAX else "is full: are `credits jobs` running?"
+        return OK if waiting < INBOX_MAX else "is full: are `credits jobs` running?"
 
     async def _worker(self) -> str:
-        store = await self._stores.main()
-        with store_errors("looking for workers"):
-            now = int(await store.time_ms())
-            live = await store.command("ZCOUNT", self._keys.workers(), f"({now}", "+inf")
-        return _OK if live else "none lives: run `credits worker`"
+        return await check_workers(await self._stores.main(), self._keys)
 
     async def _jobs(self) -> str:
-        return (
-            _OK if await self._stores.queue.has_workers() else "no sign of life: is `credits jobs` running?"
-        )
+        return OK if await self._stores.queue.has_workers() else "no sign of life: is `credits jobs` running?"
